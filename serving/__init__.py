@@ -1,0 +1,1 @@
+"""What the endpoints need, from bytes to answers. Nothing here knows of BentoML or of training."""

@@ -1,0 +1,135 @@
+"""The answers of /classify and /drift: from a batch of items to what is sent back."""
+
+from collections.abc import Sequence
+
+from drift import DriftError, mmd_permutation_test, witness
+from drift.mmd import check_alpha
+from torch import Tensor
+
+from serving.batches import Item, Pixels, read_batch
+from serving.errors import MalformedRequestError, NoDriftReferenceError, Problem, UntestableBatchError
+from serving.models import Classifier
+from serving.schemas import (
+    ClassifiedImage,
+    ClassifyForm,
+    ClassifyResponse,
+    DriftForm,
+    DriftResponse,
+    DrivingImage,
+    ImageError,
+    Prediction,
+    ProblemDocument,
+)
+from serving.settings import Settings
+from serving.uploads import Submission
+
+DRIVING_IMAGES = 10
+
+
+def classify(
+    classifier: Classifier, submission: Submission[ClassifyForm], limits: Settings
+) -> ClassifyResponse:
+    """Say what is in each image of a request.
+
+    Raises:
+        Problem: No image could be used.
+    """
+    items = read_batch(submission.uploads, limits, classifier.prepare, archives=False)
+    usable = usable_inputs(items)
+    probabilities, _ = classifier.predict([pixels for _, pixels in usable])
+    results: dict[int, ClassifiedImage | ImageError] = {error.index: error for error in image_errors(items)}
+    for (item, _), row in zip(usable, probabilities, strict=True):
+        top = best_classes(row, classifier.labels, submission.form.top_k)
+        results[item.index] = ClassifiedImage(
+            index=item.index, filename=item.filename, top=top, **top[0].model_dump()
+        )
+    return ClassifyResponse(model=classifier.tag, results=[results[item.index] for item in items])
+
+
+def best_classes(probabilities: Tensor, labels: Sequence[str], top_k: int) -> list[Prediction]:
+    values, classes = probabilities.topk(min(top_k, len(labels)))
+    return [
+        Prediction(label=labels[class_id], class_id=class_id, probability=probability)
+        for probability, class_id in zip(values.tolist(), classes.tolist(), strict=True)
+    ]
+
+
+def score_drift(classifier: Classifier, submission: Submission[DriftForm], limits: Settings) -> DriftResponse:
+    """Say whether the images of a request still come from the distribution that the model was trained on.
+
+    Raises:
+        NoDriftReferenceError: The model has nothing to compare them with.
+        MalformedRequestError: alpha is out of the permutations' reach.
+        UntestableBatchError: Fewer than two images could be used, or their features are not finite.
+        Problem: No image could be used.
+    """
+    form, reference = submission.form, classifier.reference
+    if reference is None:
+        raise NoDriftReferenceError(
+            f"{classifier.tag} was saved without a drift reference. Train it with one."
+        )
+    try:
+        check_alpha(form.alpha, form.n_permutations)
+    except DriftError as error:
+        raise MalformedRequestError(str(error)) from None
+    items = read_batch(submission.uploads, limits, classifier.prepare, archives=True)
+    usable = usable_inputs(items)
+    _, features = classifier.predict([pixels for _, pixels in usable])
+    try:
+        result = mmd_permutation_test(reference, features, n_permutations=form.n_permutations)
+        driving = witness(reference, features)
+    except DriftError as error:
+        failed = [image.model_dump() for image in image_errors(items)]
+        raise UntestableBatchError(str(error), image_errors=failed) from None
+    return DriftResponse(
+        model=classifier.tag,
+        detector=form.detector,
+        kernel=form.kernel,
+        score=result.score,
+        p_value=result.p_value,
+        alpha=form.alpha,
+        is_drift=result.is_drift(form.alpha),
+        n_reference=len(reference),
+        n_batch=len(usable),
+        n_permutations=result.n_permutations,
+        lengthscale=reference.lengthscale,
+        driving_images=foremost([item for item, _ in usable], driving),
+        image_errors=image_errors(items),
+    )
+
+
+def foremost(items: Sequence[Item], driving: Tensor) -> list[DrivingImage]:
+    values, places = driving.topk(min(DRIVING_IMAGES, len(items)))
+    return [
+        DrivingImage(index=items[place].index, filename=items[place].filename, witness=value)
+        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+    ]
+
+
+def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:
+    """Return the items that could be decoded, with their pixels.
+
+    Raises:
+        Problem: There is none. It is that of the first image, with those of all the others beside it.
+    """
+    usable = [(item, item.content) for item in items if not isinstance(item.content, Problem)]
+    if usable:
+        return usable
+    failed = image_errors(items)
+    first = next((item.content for item in items if isinstance(item.content, Problem)), None)
+    if first is None:
+        raise UntestableBatchError("The file holds no image.")
+    detail = f"None of the {len(items)} images can be used. The first: " if len(items) > 1 else ""
+    raise type(first)(detail + first.detail, image_errors=[error.model_dump() for error in failed])
+
+
+def image_errors(items: Sequence[Item]) -> list[ImageError]:
+    return [
+        ImageError(
+            index=item.index,
+            filename=item.filename,
+            error=ProblemDocument.model_validate(item.content.document()),
+        )
+        for item in items
+        if isinstance(item.content, Problem)
+    ]

@@ -1,0 +1,92 @@
+"""Every error that a caller can meet, as the problem document that says so (RFC 9457).
+
+Problem
+├── MalformedRequestError       400  not multipart, an unknown field, a value out of range
+├── UnknownModelError           404  no such model
+├── NoDriftReferenceError       409  the model has nothing to measure drift against
+├── TooLargeError               413  body, number of images, or pixels
+├── UnsupportedTypeError        415  not multipart/form-data, or a file that does not claim to be an image
+├── UndecodableImageError       422  bytes that are no image
+├── UntestableBatchError        422  too few images, features that are not finite
+└── ModelNotLoadedError         503  a model that is not in the store, or that failed its golden check
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:driftbento:problem:"
+
+
+class Problem(Exception):
+    """An error with a status, a title, and a detail that says what was wrong and what would be right."""
+
+    status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
+    kind: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The service has a defect"
+
+    def __init__(self, detail: str, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extensions = extensions
+
+    def document(self) -> dict[str, Any]:
+        """Return the members of the problem document."""
+        return problem_document(self.status, self.detail, kind=self.kind, title=self.title) | self.extensions
+
+
+class MalformedRequestError(Problem):
+    status, kind, title = HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed"
+
+
+class UnknownModelError(Problem):
+    status, kind, title = HTTPStatus.NOT_FOUND, "unknown-model", "There is no such model"
+
+
+class NoDriftReferenceError(Problem):
+    status, kind, title = HTTPStatus.CONFLICT, "no-drift-reference", "The model has no drift reference"
+
+
+class TooLargeError(Problem):
+    status, kind, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "The request is too large"
+
+
+class UnsupportedTypeError(Problem):
+    status, kind, title = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-type", "This type is not supported"
+
+
+class UndecodableImageError(Problem):
+    status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "undecodable-image", "The image cannot be decoded"
+
+
+class UntestableBatchError(Problem):
+    status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "untestable-batch", "No drift test can be made"
+
+
+class ModelNotLoadedError(Problem):
+    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "model-not-loaded", "The model is not loaded"
+
+
+def problem_document(status: int, detail: str, *, kind: str = "", title: str = "") -> dict[str, Any]:
+    """Return a problem document; without a kind, one whose status says it all (type `about:blank`)."""
+    return {
+        "type": TYPE_PREFIX + kind if kind else "about:blank",
+        "title": title or HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+    }
+
+
+def problem_response(document: Mapping[str, Any]) -> Response:
+    """Return a problem document as the response to a request."""
+    return JSONResponse(dict(document), status_code=document["status"], media_type=MEDIA_TYPE)
+
+
+async def answer_problem(_request: Request, problem: Exception) -> Response:
+    """Turn a problem that an endpoint raised into its response."""
+    assert isinstance(problem, Problem)
+    return problem_response(problem.document())

@@ -1,0 +1,138 @@
+"""What stands around every request: problem documents from all layers, and a limit on what is read."""
+
+import json
+import logging
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import MEDIA_TYPE, TooLargeError, problem_document, problem_response
+
+logger = logging.getLogger(__name__)
+
+# A body over the limit is read and thrown away up to this many times the limit, since a client that is still
+# sending when the connection closes does not see the answer.
+DRAIN_FACTOR = 4
+
+
+class ProblemDocuments:
+    """Make every error answer a problem document, whichever layer it comes from.
+
+    BentoML and Starlette answer errors with JSON objects, JSON lists and plain text. Their status and what
+    they say is kept; only the form changes.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        start: Message | None = None
+        replaced: Message | None = None
+        body = b""
+
+        async def send_problem(message: Message) -> None:
+            nonlocal start, replaced, body
+            if message["type"] == "http.response.start":
+                start = message
+                if message["status"] >= 400 and content_type(message) != MEDIA_TYPE:
+                    replaced = message
+                    return
+            elif replaced is not None:
+                body += message.get("body", b"")
+                if not message.get("more_body"):
+                    await respond(replaced, body, scope, receive, send)
+                return
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_problem)
+        except ClientDisconnect:
+            logger.info(
+                "%s %s: the client left before its request was complete", scope["method"], scope["path"]
+            )
+        except Exception:
+            if start is not None:
+                raise
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            detail = (
+                "The request could not be answered because of a defect. The service's log holds the details."
+            )
+            await problem_response(problem_document(500, detail))(scope, receive, send)
+        return None
+
+
+def content_type(start: Message) -> str:
+    headers = dict(start["headers"])
+    return str(headers.get(b"content-type", b"").decode("latin-1").partition(";")[0])
+
+
+async def respond(start: Message, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send an error answer of another layer as a problem document, with that layer's own headers."""
+    response = problem_response(problem_document(start["status"], words_of(body, start["status"], scope)))
+    taken = {name for name, _ in response.raw_headers}
+    response.raw_headers += [(name, value) for name, value in start["headers"] if name.lower() not in taken]
+    await response(scope, receive, send)
+
+
+def words_of(body: bytes, status: int, scope: Scope) -> str:
+    """Return what an error answer says, as a sentence."""
+    if status == 404:
+        return f"There is nothing at {scope['path']}. GET /docs.json lists what there is."
+    if status == 405:
+        return f"{scope['path']} does not take {scope['method']}. GET /docs.json says what it takes."
+    text = body.decode("utf-8", errors="replace").strip()
+    try:
+        said: Any = json.loads(text)
+    except ValueError:
+        return text
+    if isinstance(said, list) and said:
+        said = said[0]
+    if isinstance(said, dict):
+        said = said.get("error") or said.get("detail") or text
+    return str(said)
+
+
+class BodyLimit:
+    """Answer 413 to a body over the limit, whether it says its length beforehand or not."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > self.max_bytes:
+            if b"expect" not in headers:  # a client that asks first has not sent the body yet
+                await self.drain(receive)
+            problem = TooLargeError(
+                f"The request has {int(declared):,} bytes. Send at most {self.max_bytes:,}."
+            )
+            return await problem_response(problem.document())(scope, receive, send)
+        received = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                if message.get("more_body"):
+                    await self.drain(receive)
+                raise TooLargeError(
+                    f"The request is over {self.max_bytes:,} bytes. Send the images in several."
+                )
+            return message
+
+        return await self.app(scope, receive_counted, send)
+
+    async def drain(self, receive: Receive) -> None:
+        drained, more = 0, True
+        while more and drained <= DRAIN_FACTOR * self.max_bytes:
+            message = await receive()
+            drained += len(message.get("body", b""))
+            more = message["type"] == "http.request" and message.get("more_body", False)

@@ -1,0 +1,71 @@
+"""The models that the service answers for, each loaded or with the reason why it is not."""
+
+from collections.abc import Mapping
+
+from serving.errors import ModelNotLoadedError, UnknownModelError
+from serving.models import Classifier, UnavailableModel
+from serving.schemas import DriftReferenceInfo, ModelInfo, ModelsResponse
+
+# What the project can train, and how.
+TRAINING_COMMANDS: Mapping[str, str] = {"mnist": "python -m train mnist"}
+
+
+class Registry:
+    """Models by name."""
+
+    def __init__(self, models: Mapping[str, Classifier | UnavailableModel]) -> None:
+        self.models = dict(models)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a model, and none that failed to load."""
+        states = [isinstance(model, Classifier) for model in self.models.values()]
+        return bool(states) and all(states)
+
+    def get(self, name: str) -> Classifier:
+        """Return a loaded model.
+
+        Raises:
+            UnknownModelError: There is no model of that name.
+            ModelNotLoadedError: The model is not in the store, or cannot be used.
+        """
+        model = self.models.get(name)
+        if isinstance(model, Classifier):
+            return model
+        if model is not None:
+            raise ModelNotLoadedError(model.reason)
+        if name in TRAINING_COMMANDS:
+            raise ModelNotLoadedError(
+                f"The model store holds no {name!r}. Run `{TRAINING_COMMANDS[name]}` and start again."
+            )
+        raise UnknownModelError(f"There is no model {name!r}. There is: {', '.join(TRAINING_COMMANDS)}.")
+
+    def describe(self) -> ModelsResponse:
+        """Return what is known of every model."""
+        return ModelsResponse(models=[describe(model) for model in self.models.values()])
+
+
+def describe(model: Classifier | UnavailableModel) -> ModelInfo:
+    if isinstance(model, UnavailableModel):
+        return ModelInfo(
+            name=model.name,
+            version=model.version,
+            ready=False,
+            reason=model.reason,
+            classes=[],
+            drift_reference=None,
+            metadata={},
+        )
+    reference = model.reference and DriftReferenceInfo(
+        n_reference=len(model.reference),
+        n_features=model.reference.features.shape[1],
+        lengthscale=model.reference.lengthscale,
+    )
+    return ModelInfo(
+        name=model.name,
+        version=model.version,
+        ready=True,
+        classes=list(model.labels),
+        drift_reference=reference,
+        metadata=dict(model.metadata),
+    )

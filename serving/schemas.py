@@ -1,0 +1,133 @@
+"""What goes in and out over HTTP: the fields of the forms, and the answers."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DriftDetector = Literal["mmd"]
+DriftKernel = Literal["gaussian"]
+
+
+class Form(BaseModel):
+    """Fields beside the images. A field that does not exist is an error, not something to ignore."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field("mnist", description="Which classifier: a name that GET /models lists.")
+
+
+class ClassifyForm(Form):
+    """The fields of POST /classify."""
+
+    top_k: int = Field(1, ge=1, le=1000, description="How many classes to return for each image, best first.")
+
+
+class DriftForm(Form):
+    """The fields of POST /drift."""
+
+    detector: DriftDetector = Field("mmd", description="Which two-sample test.")
+    kernel: DriftKernel = Field("gaussian", description="Which kernel the MMD uses.")
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="Significance level: the rate of false alarms to accept."
+    )
+    n_permutations: int = Field(
+        999, ge=19, le=9999, description="Permutations; the p-value is at least 1/(this+1)."
+    )
+
+
+class ProblemDocument(BaseModel):
+    """An error as RFC 9457 describes it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Prediction(BaseModel):
+    """One class and how probable the model finds it."""
+
+    label: str
+    class_id: int
+    probability: float = Field(description="Softmax output, 0 to 1.")
+
+
+class ClassifiedImage(Prediction):
+    """What was found in one image."""
+
+    index: int = Field(description="Position of the image in the request, from 0.")
+    filename: str
+    top: list[Prediction] = Field(description="The top_k classes, most probable first.")
+
+
+class ImageError(BaseModel):
+    """An image that could not be used."""
+
+    index: int = Field(description="Position of the image in the request, from 0.")
+    filename: str
+    error: ProblemDocument
+
+
+class ClassifyResponse(BaseModel):
+    """The answer of POST /classify: a result for each image, in order."""
+
+    model: str = Field(description="name:version")
+    results: list[ClassifiedImage | ImageError]
+
+
+class DrivingImage(BaseModel):
+    """An image that drives the score."""
+
+    index: int
+    filename: str
+    witness: float = Field(
+        description="Mean kernel value to the rest of the batch less that to the reference."
+    )
+
+
+class DriftResponse(BaseModel):
+    """The answer of POST /drift."""
+
+    model: str = Field(description="name:version")
+    detector: DriftDetector
+    kernel: DriftKernel
+    score: float = Field(description="Unbiased MMD²; zero on average without drift.")
+    p_value: float
+    alpha: float
+    is_drift: bool = Field(description="p_value ≤ alpha")
+    n_reference: int
+    n_batch: int = Field(description="Images tested.")
+    n_permutations: int
+    lengthscale: float
+    driving_images: list[DrivingImage] = Field(
+        description="The ten that drive the score most, the first foremost."
+    )
+    image_errors: list[ImageError] = Field(description="Images that were left out of the test, and why.")
+
+
+class DriftReferenceInfo(BaseModel):
+    """What a model's drift reference holds."""
+
+    n_reference: int
+    n_features: int
+    lengthscale: float
+
+
+class ModelInfo(BaseModel):
+    """What is known of a model."""
+
+    name: str
+    version: str
+    ready: bool
+    reason: str | None = Field(None, description="Why the model is not ready, where it is not.")
+    classes: list[str]
+    drift_reference: DriftReferenceInfo | None
+    metadata: dict[str, Any]
+
+
+class ModelsResponse(BaseModel):
+    """The answer of GET /models."""
+
+    models: list[ModelInfo]

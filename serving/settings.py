@@ -1,0 +1,26 @@
+"""What an operator can set, each by an environment variable of the same name in capitals."""
+
+from functools import cache
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The service's limits and its use of the machine."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    workers: int = Field(1, ge=1, description="Processes that answer requests.")
+    torch_threads: int = Field(1, ge=1, description="Threads that one forward pass or drift test uses.")
+    classify_threads: int = Field(2, ge=1, description="Classifications that one worker makes at a time.")
+    timeout_seconds: float = Field(60, gt=0, description="How long a request may take.")
+    max_body_bytes: int = Field(64 * 2**20, ge=1, description="Size of a request, all its files together.")
+    max_images: int = Field(1000, ge=2, description="Images in one request.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Width times height of one image.")
+
+
+@cache
+def settings() -> Settings:
+    """Return the settings, read from the environment once."""
+    return Settings()

@@ -1,0 +1,161 @@
+"""Batches: what files, arrays and archives become, one item for each image."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.batches import read_batch
+from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
+from serving.settings import Settings
+from serving.uploads import Upload
+
+LIMITS = Settings(max_images=20, max_pixels=10_000, max_body_bytes=100_000)
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 9, 8), dtype=np.uint8)
+
+
+def prepare(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("L"))
+
+
+def read(*uploads: Upload, archives: bool = True):
+    return read_batch(list(uploads), LIMITS, prepare, archives=archives)
+
+
+def npy(array: np.ndarray, **options) -> Upload:
+    stream = io.BytesIO()
+    np.save(stream, array, **options)
+    return Upload("batch.npy", "application/octet-stream", stream.getvalue())
+
+
+def npz(**arrays: np.ndarray) -> Upload:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return Upload("batch.npz", "application/octet-stream", stream.getvalue())
+
+
+def png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def archive(members: dict[str, bytes]) -> Upload:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(name, data)
+    return Upload("batch.zip", "application/zip", stream.getvalue())
+
+
+def contents(items) -> np.ndarray:
+    return np.stack([item.content for item in items])
+
+
+@pytest.mark.parametrize(
+    "upload",
+    [
+        pytest.param(npy(IMAGES), id="npy"),
+        pytest.param(npy(np.asfortranarray(IMAGES)), id="npy, columns first"),
+        pytest.param(npy(IMAGES[..., np.newaxis]), id="npy, a channel last"),
+        pytest.param(npy(IMAGES[:, np.newaxis]), id="npy, a channel first"),
+        pytest.param(npy(np.stack([IMAGES] * 3, axis=3)), id="npy, RGB"),
+        pytest.param(npy(np.stack([IMAGES] * 3, axis=1)), id="npy, RGB, channels first"),
+        pytest.param(npz(images=IMAGES, labels=np.arange(6)), id="npz with images and labels"),
+        pytest.param(npz(anything=IMAGES), id="npz with one array"),
+        pytest.param(archive({f"{i}.png": png(image) for i, image in enumerate(IMAGES)}), id="zip"),
+    ],
+)
+def test_an_archive_stands_for_all_its_images(upload):
+    assert np.array_equal(contents(read(upload)), IMAGES)
+
+
+def test_items_keep_the_order_and_the_names_of_the_files():
+    items = read(Upload("b.png", "", png(IMAGES[1])), Upload("a.png", "", png(IMAGES[0])))
+
+    assert [(item.index, item.filename) for item in items] == [(0, "b.png"), (1, "a.png")]
+    assert np.array_equal(contents(items), IMAGES[[1, 0]])
+
+
+def test_a_bad_file_among_good_ones_is_a_problem_in_its_place():
+    items = read(
+        Upload("a.png", "", png(IMAGES[0])), Upload("b.png", "", b"?"), Upload("c.txt", "text/plain", b"?")
+    )
+
+    assert [getattr(item.content, "status", 200) for item in items] == [200, 422, 415]
+
+
+def test_the_files_that_systems_add_to_archives_are_left_out():
+    upload = archive(
+        {
+            "photos/": b"",
+            "photos/1.png": png(IMAGES[0]),
+            "__MACOSX/photos/._1.png": b"?",
+            "photos/.DS_Store": b"?",
+        }
+    )
+
+    items = read(upload)
+
+    assert [item.filename for item in items] == ["photos/1.png"]
+
+
+class Nasty:
+    """An object whose unpickling would run code."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("it was unpickled",))
+
+
+@pytest.mark.parametrize(
+    ("upload", "error"),
+    [
+        pytest.param(npy(IMAGES.astype(np.float32)), UndecodableImageError, id="floats"),
+        pytest.param(npy(IMAGES[0]), UndecodableImageError, id="a single image"),
+        pytest.param(npy(np.zeros((3, 0, 5), np.uint8)), UndecodableImageError, id="no pixels"),
+        pytest.param(npy(np.zeros((2, 5, 5, 7), np.uint8)), UndecodableImageError, id="seven channels"),
+        pytest.param(npy(np.array([Nasty()]), allow_pickle=True), UndecodableImageError, id="pickle"),
+        pytest.param(Upload("a.npy", "", npy(IMAGES).data[:-1]), UndecodableImageError, id="cut short"),
+        pytest.param(Upload("a.npy", "", b"\x93NUMPY\x01\x00"), UndecodableImageError, id="no header"),
+        pytest.param(
+            Upload("a.npy", "", b"\x93NUMPY\x09\x00...."), UndecodableImageError, id="unknown version"
+        ),
+        pytest.param(Upload("a.zip", "", b"PK\x03\x04" + b"?" * 50), UndecodableImageError, id="damaged zip"),
+        pytest.param(npz(a=IMAGES, b=IMAGES), UndecodableImageError, id="which array?"),
+        pytest.param(npy(np.zeros((21, 4, 4), np.uint8)), TooLargeError, id="too many images"),
+        pytest.param(npy(np.zeros((2, 101, 100), np.uint8)), TooLargeError, id="too many pixels"),
+        pytest.param(archive({f"{i}.png": b"" for i in range(21)}), TooLargeError, id="too many members"),
+        pytest.param(archive({"a.png": bytes(100_001)}), TooLargeError, id="unpacks to too much"),
+    ],
+)
+def test_an_archive_that_cannot_be_used_is_a_problem_that_says_why(upload, error):
+    with pytest.raises(error) as raised:
+        read(upload)
+
+    assert raised.value.detail
+
+
+def test_an_array_that_claims_to_be_huge_takes_no_memory():
+    """The header says a terabyte; the file has a few bytes."""
+    small = npy(np.zeros((2, 4, 4), np.uint8)).data
+    huge = small.replace(b"(2, 4, 4)", b"(999999, 999, 999)".ljust(9)).replace(b" " * 9, b"", 1)
+
+    with pytest.raises(UndecodableImageError):
+        read(Upload("huge.npy", "", huge))
+
+
+def test_an_archive_comes_alone():
+    with pytest.raises(MalformedRequestError, match=r"batch\.npy holds many images"):
+        read(Upload("a.png", "", png(IMAGES[0])), npy(IMAGES))
+
+
+def test_an_archive_is_no_image_where_one_image_is_wanted():
+    items = read(npy(IMAGES), archives=False)
+
+    assert isinstance(items[0].content, Problem)
+
+
+def test_an_empty_archive_holds_no_items():
+    assert read(archive({})) == []

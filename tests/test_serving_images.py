@@ -1,0 +1,148 @@
+"""Decoding: every usual kind of image file is read upright, and what is no image is told so."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError
+from serving.images import check_content_type, decode_image, to_greyscale
+
+MAX_PIXELS = 1_000_000
+ORIENTATION = 0x0112
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def gradient(width: int = 40, height: int = 30) -> Image.Image:
+    return Image.linear_gradient("L").resize((width, height))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+def test_every_usual_format_is_read(kind):
+    decoded = decode_image(encoded(gradient(), kind), max_pixels=MAX_PIXELS)
+
+    assert decoded.size == (40, 30)
+    difference = np.asarray(decoded.convert("L"), float) - np.asarray(gradient(), float)
+    assert np.abs(difference).max() <= 8
+
+
+def test_an_image_is_turned_upright_as_its_exif_orientation_says():
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = encoded(gradient().rotate(90, expand=True), "JPEG", exif=exif)
+
+    upright = decode_image(turned, max_pixels=MAX_PIXELS)
+
+    assert upright.size == (40, 30)
+    difference = np.asarray(upright.convert("L"), float) - np.asarray(gradient(), float)
+    assert np.abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"hello, this is text", id="text"),
+        pytest.param(encoded(gradient(), "PNG")[:60], id="half a PNG"),
+        pytest.param(encoded(gradient(), "JPEG")[:300], id="half a JPEG"),
+        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", id="SVG"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", id="PostScript"),
+    ],
+)
+def test_what_is_no_image_is_undecodable(data):
+    with pytest.raises(UndecodableImageError) as raised:
+        decode_image(data, max_pixels=MAX_PIXELS)
+
+    assert "Send" in raised.value.detail
+
+
+def test_an_image_with_too_many_pixels_is_refused_before_it_is_decompressed():
+    """A few bytes can claim to be a picture of any size."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+    with pytest.raises(TooLargeError, match="1,000,000"):
+        decode_image(bomb, max_pixels=MAX_PIXELS)
+
+
+@given(
+    data=st.binary(max_size=300), kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
+)
+@settings(deadline=None, max_examples=300)
+def test_damage_anywhere_in_a_file_is_a_problem_or_a_picture(data, kind):
+    """Whatever a decoder makes of random bytes, no other exception gets out."""
+    whole = encoded(gradient(), kind)
+    position = sum(data) % len(whole)
+    damaged = whole[:position] + data + whole[position + len(data) :]
+
+    try:
+        assert isinstance(decode_image(damaged, max_pixels=MAX_PIXELS), Image.Image)
+    except Problem as problem:
+        assert problem.detail  # noqa: PT017 - either outcome is right
+
+
+@pytest.mark.parametrize(
+    "content_type", ["image/png", "image/jpg", "IMAGE/JPEG; q=1", "", "application/octet-stream"]
+)
+def test_a_type_that_may_be_an_image_is_let_through(content_type):
+    check_content_type(content_type)
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/pdf", "application/json", "imageish"])
+def test_a_type_that_is_no_image_is_refused(content_type):
+    with pytest.raises(UnsupportedTypeError, match="Send an image"):
+        check_content_type(content_type)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "mode"),
+    [(40_000, "I;16"), (40_000, "I"), (0.6, "F"), (156, "L"), ((156, 156, 156), "RGB"), (1, "1")],
+    ids=str,
+)
+def test_every_mode_becomes_grey_at_the_same_brightness(pixel, mode):
+    image = Image.new(mode, (5, 4), pixel)
+
+    grey = to_greyscale(image)
+
+    assert (grey.mode, grey.size) == ("L", (5, 4))
+    expected = 255 if mode == "1" else 155
+    assert abs(grey.getpixel((0, 0)) - expected) <= 3
+
+
+def test_values_that_are_not_finite_do_not_spoil_a_floating_point_image():
+    pixels = np.full((4, 4), 0.5, dtype=np.float32)
+    pixels[0, 0], pixels[1, 1] = np.nan, -np.inf
+
+    grey = to_greyscale(Image.fromarray(pixels))
+
+    assert grey.size == (4, 4)
+
+
+@pytest.mark.parametrize("ink", [0, 255], ids=["dark ink", "light ink"])
+def test_ink_on_a_transparent_background_stays_visible(ink):
+    image = Image.new("RGBA", (10, 10), (128, 128, 128, 0))
+    image.paste((ink, ink, ink, 255), (2, 2, 5, 5))
+
+    grey = np.asarray(to_greyscale(image))
+
+    assert grey[3, 3] == ink
+    assert grey[8, 8] == 255 - ink

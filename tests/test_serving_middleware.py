@@ -1,0 +1,139 @@
+"""Middleware: one form for every error, and a limit on what is read."""
+
+import asyncio
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from serving.errors import Problem, UntestableBatchError, answer_problem
+from serving.middleware import BodyLimit, ProblemDocuments
+
+
+async def length(request: Request) -> Response:
+    return JSONResponse({"length": len(await request.body())})
+
+
+async def good(_: Request) -> Response:
+    return PlainTextResponse("good")
+
+
+async def bentoml_list(_: Request) -> Response:
+    return JSONResponse([{"error": "as a list"}], status_code=400)
+
+
+async def bentoml_object(_: Request) -> Response:
+    return JSONResponse({"error": "Too many requests"}, status_code=429, headers={"Retry-After": "1"})
+
+
+async def plain(_: Request) -> Response:
+    return PlainTextResponse("in plain text", status_code=503)
+
+
+async def problem(_: Request) -> Response:
+    raise UntestableBatchError("already a problem", more=1)
+
+
+async def defect(_: Request) -> Response:
+    raise ZeroDivisionError("secret")
+
+
+@pytest.fixture
+def client() -> TestClient:
+    endpoints = (good, length, bentoml_list, bentoml_object, plain, problem, defect)
+    app = Starlette(
+        routes=[Route(f"/{endpoint.__name__}", endpoint, methods=["GET", "POST"]) for endpoint in endpoints],
+        middleware=[Middleware(BodyLimit, max_bytes=1000)],
+        exception_handlers={Problem: answer_problem},
+    )
+    return TestClient(ProblemDocuments(app), raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("/bentoml_list", 400, "as a list"),
+        ("/bentoml_object", 429, "Too many requests"),
+        ("/plain", 503, "in plain text"),
+        ("/problem", 422, "already a problem"),
+        ("/nowhere", 404, "There is nothing at /nowhere. GET /docs.json lists what there is."),
+    ],
+)
+def test_every_error_is_a_problem_document(client, path, status, detail):
+    response = client.get(path)
+
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert document["status"] == status
+    assert document["detail"] == detail
+    assert document["title"]
+    assert document["type"]
+
+
+def test_what_a_problem_says_beside_its_members_is_kept(client):
+    assert client.get("/problem").json()["more"] == 1
+
+
+def test_the_headers_of_the_error_are_kept(client):
+    assert client.get("/bentoml_object").headers["retry-after"] == "1"
+
+
+def test_a_method_that_is_not_allowed_is_a_problem_that_names_it(client):
+    response = client.delete("/good")
+
+    assert response.status_code == 405
+    assert "does not take DELETE" in response.json()["detail"]
+    assert response.headers["allow"]
+
+
+def test_a_defect_is_a_500_that_gives_nothing_away(client):
+    response = client.get("/defect")
+
+    assert response.status_code == 500
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "secret" not in response.text
+
+
+def test_what_is_no_error_passes_unchanged(client):
+    assert client.get("/good").text == "good"
+
+
+@pytest.mark.parametrize("size", [0, 1000], ids="{} bytes".format)
+def test_a_body_within_the_limit_is_read(client, size):
+    assert client.post("/length", content=bytes(size)).json() == {"length": size}
+
+
+def test_a_body_over_the_limit_is_too_large(client):
+    response = client.post("/length", content=bytes(1001))
+
+    assert response.status_code == 413
+    assert "1,001 bytes" in response.json()["detail"]
+    assert "at most 1,000" in response.json()["detail"]
+
+
+def test_a_body_that_does_not_say_its_length_is_too_large_all_the_same(client):
+    response = client.post("/length", content=(bytes(100) for _ in range(11)))
+
+    assert response.request.headers.get("content-length") is None
+    assert response.status_code == 413
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_nobody_is_answered_when_the_client_has_left():
+    sent = []
+
+    async def leave(scope, receive, send):
+        raise ClientDisconnect
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/classify"}
+    asyncio.run(ProblemDocuments(leave)(scope, None, send))
+
+    assert sent == []

@@ -1,0 +1,100 @@
+"""Models from the store: loaded, checked against what training saw, or refused with the reason."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from serving.errors import ModelNotLoadedError, UnknownModelError
+from serving.models import UnavailableModel, load_classifier
+from serving.registry import Registry
+
+DIGITS = {"preprocessing": "digits"}
+
+
+def change_golden(folder, **changes):
+    golden = load_file(folder / "golden.safetensors")
+    save_file(
+        golden | {name: change(golden[name]) for name, change in changes.items()},
+        folder / "golden.safetensors",
+    )
+
+
+def test_a_model_answers_as_its_script_does(fake_model_folder):
+    classifier = load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+    probabilities, features = classifier.predict([np.full((1, 28, 28), 200, np.uint8)] * 600)
+
+    assert probabilities.shape == (600, 2)
+    assert torch.allclose(probabilities.sum(1), torch.ones(600))
+    assert probabilities[599].argmax() == 1
+    assert features[599].tolist() == [200, -200]
+    assert classifier.tag == "fake:1"
+
+
+def test_rounding_passes_the_golden_check(fake_model_folder):
+    change_golden(fake_model_folder, logits=lambda logits: logits * (1 + 1e-5))
+
+    load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+@pytest.mark.parametrize("wrong", ["logits", "features"])
+@pytest.mark.parametrize(
+    "change", [lambda x: x * 1.1, lambda x: x * torch.nan, lambda x: x.flip(0)], ids=["off", "NaN", "swapped"]
+)
+def test_other_answers_than_in_training_fail_the_golden_check(fake_model_folder, wrong, change):
+    change_golden(fake_model_folder, **{wrong: change})
+
+    with pytest.raises(ModelNotLoadedError, match="does not give the answers that it gave in training"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+@pytest.mark.parametrize("file", ["model.pt", "labels.json", "reference.safetensors", "golden.safetensors"])
+def test_a_damaged_file_is_a_model_that_is_not_loaded(fake_model_folder, file):
+    (fake_model_folder / file).write_bytes(b"damaged")
+
+    with pytest.raises(ModelNotLoadedError, match="fake:1 could not be loaded"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+def test_a_model_needs_no_drift_reference(fake_model_folder):
+    (fake_model_folder / "reference.safetensors").unlink()
+
+    assert load_classifier(fake_model_folder, "fake", "1", DIGITS).reference is None
+
+
+def test_a_registry_gives_what_is_loaded_and_says_why_it_does_not_give_the_rest(fake_model_folder):
+    classifier = load_classifier(fake_model_folder, "fake", "1", DIGITS)
+    registry = Registry({"fake": classifier, "broken": UnavailableModel("broken", "2", "It is broken.")})
+
+    assert registry.get("fake") is classifier
+    with pytest.raises(ModelNotLoadedError, match="It is broken"):
+        registry.get("broken")
+    with pytest.raises(ModelNotLoadedError, match="python -m train mnist"):
+        registry.get("mnist")
+    with pytest.raises(UnknownModelError, match="There is: mnist"):
+        registry.get("resnet1000")
+
+
+def test_a_service_is_ready_with_models_that_all_load(fake_model_folder):
+    loaded = load_classifier(fake_model_folder, "fake", "1", DIGITS)
+    broken = UnavailableModel("broken", "1", "It is broken.")
+
+    assert Registry({"fake": loaded}).is_ready
+    assert not Registry({"fake": loaded, "broken": broken}).is_ready
+    assert not Registry({}).is_ready
+
+
+def test_a_registry_describes_every_model(fake_model_folder):
+    loaded = load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+    described = (
+        Registry({"fake": loaded, "broken": UnavailableModel("broken", "2", "It is.")}).describe().models
+    )
+
+    assert [(model.name, model.ready, model.reason) for model in described] == [
+        ("fake", True, None),
+        ("broken", False, "It is."),
+    ]
+    assert described[0].drift_reference.n_reference == 50
+    assert described[0].classes == ["dark", "light"]
