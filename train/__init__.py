@@ -1,0 +1,1 @@
+"""Training: data in, a model in the BentoML store out. Serving never imports this package."""

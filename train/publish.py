@@ -1,0 +1,104 @@
+"""Putting a model into the BentoML store: whole, or not at all."""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import bentoml
+import torch
+from bentoml._internal.configuration.containers import BentoMLContainer  # the store's path has no public name
+from bentoml._internal.models import ModelStore  # nor has a store other than the default one
+from drift import Reference
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+Metadata = Mapping[str, str | int | float | bool]
+
+
+def publish(
+    name: str,
+    model: nn.Module,
+    *,
+    labels: Sequence[str],
+    reference: Reference | None,
+    golden_images: Tensor,
+    metadata: Metadata,
+) -> str:
+    """Save a trained classifier as a new version of a model in the store, and return its tag, name:version.
+
+    The version appears under its name in one rename, once every file is written: a training that is killed
+    leaves the store as it was.
+
+    Args:
+        name: The model's name in the store.
+        model: Takes uint8 (B, C, H, W), returns logits (B, K) and features (B, D); it is scripted here.
+        labels: The K class names, in the order of the logits.
+        reference: What drift is measured against, where there is one.
+        golden_images: A few inputs, whose outputs every machine that loads the model must find again.
+        metadata: What a reader of `GET /models` wants to know; date, torch's version, checksum and commit are
+            added.
+    """
+    store = Path(BentoMLContainer.model_store.get()._path)
+    with tempfile.TemporaryDirectory(prefix=".publishing-", dir=store.parent) as beside:
+        staging = ModelStore(beside)
+        facts: dict[str, str | int | float | bool] = {}
+        with bentoml.models.create(name, metadata=facts, _model_store=staging) as entry:
+            folder = Path(entry.path)
+            write_files(folder, model, labels, reference, golden_images)
+            entry.info.metadata.update({**metadata, **provenance(folder / "model.pt")})
+        version = str(entry.tag.version)
+        (store / name).mkdir(parents=True, exist_ok=True)
+        os.rename(Path(beside) / name / version, store / name / version)
+        os.replace(Path(beside) / name / "latest", store / name / "latest")
+    return f"{name}:{version}"
+
+
+def write_files(
+    folder: Path, model: nn.Module, labels: Sequence[str], reference: Reference | None, golden_images: Tensor
+) -> None:
+    script = save_script(model, folder / "model.pt")
+    (folder / "labels.json").write_text(json.dumps(list(labels)))
+    with torch.inference_mode():
+        logits, features = script(golden_images)
+    save_file(
+        {"images": golden_images, "logits": logits, "features": features}, folder / "golden.safetensors"
+    )
+    if reference is not None:
+        reference.save(folder / "reference.safetensors")
+
+
+def save_script(model: nn.Module, path: Path) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        # TorchScript is what this project ships: one file that runs without the code that made it.
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.(script|save).* is deprecated")
+        script: torch.jit.ScriptModule = torch.jit.script(model.eval())
+        torch.jit.save(script, str(path))
+    return script
+
+
+def provenance(weights: Path) -> dict[str, str]:
+    return {
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "torch": str(torch.__version__),  # a subclass of str that YAML cannot write
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str:
+    """Return the commit that this code comes from, or `unknown` outside a git checkout."""
+    here = Path(__file__).parent
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or "unknown"
