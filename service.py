@@ -1,0 +1,154 @@
+"""The BentoML service: every endpoint, and how it is wired.
+
+The endpoints are Starlette routes that BentoML mounts. Its own request handling answers 500 to a damaged
+upload and fetches whatever address is sent in a file's place; reading the form here gives every fault an
+answer of its own.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import attrs
+import bentoml
+import torch
+from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
+from anyio import CapacityLimiter, to_thread
+from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
+from bentoml.images import Image
+from bentoml.models import BentoModel
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving import openapi
+from serving.answers import classify, score_drift
+from serving.errors import ModelNotLoadedError, Problem, answer_problem
+from serving.middleware import BodyLimit, ProblemDocuments
+from serving.models import Classifier, UnavailableModel, load_classifier
+from serving.registry import TRAINING_COMMANDS, Registry
+from serving.schemas import ClassifyForm, DriftForm
+from serving.settings import settings
+from serving.uploads import read_submission
+
+logger = logging.getLogger("bentoml.driftbento")
+
+
+def answer(content: BaseModel) -> Response:
+    return Response(content.model_dump_json(), media_type="application/json")
+
+
+async def post_classify(request: Request) -> Response:
+    """Say what is in each image."""
+    submission = await read_submission(request, ClassifyForm, max_images=settings().max_images)
+    classifier = request.app.state.registry.get(submission.form.model)
+    limiter = request.app.state.classify_limiter
+    return answer(await to_thread.run_sync(classify, classifier, submission, settings(), limiter=limiter))
+
+
+async def post_drift(request: Request) -> Response:
+    """Say whether the images still come from the distribution that the model was trained on."""
+    submission = await read_submission(request, DriftForm, max_images=settings().max_images)
+    classifier = request.app.state.registry.get(submission.form.model)
+    limiter = request.app.state.drift_limiter
+    return answer(await to_thread.run_sync(score_drift, classifier, submission, settings(), limiter=limiter))
+
+
+async def get_models(request: Request) -> Response:
+    """Say which models are loaded, and what is known of them."""
+    return answer(request.app.state.registry.describe())
+
+
+# The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and
+# a lock that is already one. TORCH_BACKEND, a build argument, says which of PyTorch's builds uv takes.
+USE_TORCH_BACKEND = r"""[ -z "$TORCH_BACKEND" ] || { mkdir -p /etc/uv && \
+    printf '[pip]\ntorch-backend = "%s"\n' "$TORCH_BACKEND" >/etc/uv/uv.toml; }"""
+IMAGE = Image(
+    base_image="python:3.11-slim-bookworm",
+    distro="none",
+    commands=[USE_TORCH_BACKEND],
+    lock_python_packages=False,
+    python_requirements=Path(__file__).with_name("requirements.txt").read_text(),
+)
+
+endpoints = Starlette(
+    routes=[
+        Route("/classify", post_classify, methods=["POST"]),
+        Route("/drift", post_drift, methods=["POST"]),
+        Route("/models", get_models, methods=["GET"]),
+    ],
+    middleware=[Middleware(BodyLimit, max_bytes=settings().max_body_bytes)],
+    exception_handlers={Problem: answer_problem},
+)
+
+
+class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is not typed
+    """A BentoML service whose errors are problem documents, and that describes the mounted endpoints too."""
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        newest = [BentoModel(f"{name}:latest") for name in TRAINING_COMMANDS]
+        self.models = [model for model in newest if model.stored is not None]
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        return ProblemDocuments(super().to_asgi(is_main=is_main))
+
+    @property
+    def openapi_spec(self) -> Any:
+        document = super().openapi_spec
+        schemas = document.components["schemas"] | openapi.components()
+        return attrs.evolve(
+            document,
+            openapi=openapi.VERSION,
+            paths=document.paths | {path: PathItem(**item) for path, item in openapi.paths().items()},
+            components={"schemas": schemas},
+        )
+
+    def on_load_bento(self, bento: Any) -> None:
+        super().on_load_bento(bento)
+        # BentoML looks `latest` up again when it serves; a bento serves the versions that it was built with.
+        self.models = [BentoModel(info.tag) for info in bento.info.all_models]
+
+
+@bentoml.service(
+    name="driftbento",
+    service_class=ProblemDocumentService,
+    image=IMAGE,
+    workers=settings().workers,
+    traffic={"timeout": settings().timeout_seconds},
+)
+@bentoml.asgi_app(endpoints)
+class DriftBento:
+    """Classifies images, and says when the images it is sent are no longer those it was trained on."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(settings().torch_threads)
+        models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
+        self.registry = Registry({model.tag.name: load(model) for model in models})
+        endpoints.state.registry = self.registry
+        endpoints.state.classify_limiter = CapacityLimiter(settings().classify_threads)
+        # A thread of its own, so that drift tests leave those of classification alone.
+        endpoints.state.drift_limiter = CapacityLimiter(1)
+
+    async def __is_ready__(self) -> bool:
+        return self.registry.is_ready
+
+
+def load(model: BentoModel) -> Classifier | UnavailableModel:
+    """Load a model from the store, or say why that cannot be done."""
+    stored = model.stored
+    if stored is None:
+        return UnavailableModel(
+            model.tag.name, str(model.tag.version), f"{model.tag} is not in the model store."
+        )
+    try:
+        version = str(stored.tag.version)
+        classifier = load_classifier(Path(stored.path), stored.tag.name, version, stored.info.metadata)
+    except ModelNotLoadedError as error:
+        logger.warning("%s is not served. %s", stored.tag, error.detail)
+        return UnavailableModel(stored.tag.name, version, error.detail)
+    logger.info("Serving %s, %s classes", classifier.tag, len(classifier.labels))
+    return classifier

@@ -1,0 +1,243 @@
+"""Fixtures: real digits, a store with a model really trained on them, the service in a process of its own."""
+
+import hashlib
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+# Read when bentoml is imported, which is why it comes before everything else.
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from drift import Reference
+from serving.models import Classifier, load_classifier
+from train.data import Digits, MnistSplits, load_mnist
+
+ROOT = Path(__file__).parent.parent
+FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist-900.npz"
+READY_WITHIN_SECONDS = 120
+
+Serve = Callable[..., AbstractContextManager[httpx.Client]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> None:
+    """Keep tests and the servers that they start from taking each other's cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def splits() -> MnistSplits:
+    """The digits that need no download."""
+    return load_mnist("embedded", Path("data"))
+
+
+@pytest.fixture(scope="session")
+def held_out(splits: MnistSplits) -> Digits:
+    """Digits that neither the training nor the reference has seen."""
+    return splits.test
+
+
+@pytest.fixture(scope="session")
+def fashion() -> np.ndarray:
+    """128 images of clothes, (128, 28, 28) uint8."""
+    if not FASHION.exists():
+        pytest.skip(f"needs Fashion-MNIST in {FASHION}")
+    with np.load(FASHION) as file:
+        images = file["images"]
+    return images[np.random.default_rng(0).permutation(len(images))[:128]]
+
+
+@pytest.fixture(scope="session")
+def store(request: pytest.FixtureRequest) -> Path:
+    """A BENTOML_HOME that holds one digit classifier, trained by the command line on the embedded digits.
+
+    It is kept between runs, for as long as the code that made it stays the same.
+    """
+    made_by = hashlib.sha256()
+    for source in sorted([*ROOT.glob("train/*.py"), *ROOT.glob("drift/*.py"), ROOT / "requirements-dev.txt"]):
+        made_by.update(source.read_bytes())
+    kept = request.config.cache.mkdir("stores")
+    home = kept / made_by.hexdigest()[:16]
+    if not home.exists():
+        beside = home.with_suffix(".partial")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        run([sys.executable, "-m", "train", "mnist", "--dataset", "embedded"], env=environment(beside))
+        for old in kept.iterdir():
+            if old != beside:
+                shutil.rmtree(old)
+        beside.rename(home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def model_folder(store: Path) -> Path:
+    """The trained model's files."""
+    models = store / "models" / "mnist"
+    return models / (models / "latest").read_text()
+
+
+@pytest.fixture(scope="session")
+def classifier(model_folder: Path) -> Classifier:
+    """The trained model, loaded as the service loads it."""
+    return load_classifier(model_folder, "mnist", model_folder.name, {"preprocessing": "digits"})
+
+
+@pytest.fixture
+def fake_model_folder(tmp_path: Path) -> Path:
+    """The files of a tiny model that keeps the contract of the store: two classes, by mean brightness."""
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # TorchScript is deprecated, and what this project ships
+        script = torch.jit.script(BrightnessClassifier())
+        torch.jit.save(script, str(folder / "model.pt"))
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 28, 28).contiguous() * 100
+    logits, features = script(images)
+    save_file({"images": images, "logits": logits, "features": features}, folder / "golden.safetensors")
+    (folder / "labels.json").write_text('["dark", "light"]')
+    samples = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    Reference.fit(samples, samples.softmax(1), lengthscale_sample=samples + 1).save(
+        folder / "reference.safetensors"
+    )
+    return folder
+
+
+class BrightnessClassifier(nn.Module):
+    """A model small enough to be understood at a glance."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = images.float().mean(dim=[1, 2, 3])
+        return torch.stack([127 - mean, mean - 127], dim=1), torch.stack([mean, -mean], dim=1)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Serve:
+    """Return a context manager that runs `bentoml serve` and gives a client of it."""
+    return serving
+
+
+@contextmanager
+def serving(
+    home: Path, *, target: str = ".", ready: str = "/readyz", log: Path | None = None, **settings: str
+) -> Iterator[httpx.Client]:
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
+    output = log.open("wb") if log else subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(home) | settings, stdout=output, stderr=subprocess.STDOUT
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_until_ready(client, ready, process)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        if log:
+            output.close()
+
+
+def wait_until_ready(client: httpx.Client, path: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"bentoml serve ended with status {process.returncode} before it was ready")
+        try:
+            if client.get(path).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"bentoml serve was not ready within {READY_WITHIN_SECONDS} s")
+
+
+@pytest.fixture(scope="session")
+def service(store: Path, serve: Serve) -> Iterator[httpx.Client]:
+    """A client of the service, running as a process of its own with the trained model."""
+    with serve(store) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[[list[str], Path], str]:
+    """Return a function that runs a command with a BENTOML_HOME of its own."""
+    return lambda command, home: run(command, env=environment(home))
+
+
+@pytest.fixture(scope="session")
+def copy_store() -> Callable[[Path, Path], Path]:
+    """Return a function that copies a BENTOML_HOME, so that a test may change it."""
+    return lambda source, target: Path(shutil.copytree(source, target))
+
+
+@pytest.fixture(scope="session")
+def spoil_golden() -> Callable[[Path], None]:
+    """Return a function that makes a stored model's golden answers other than what it gives."""
+
+    def spoil(home: Path) -> None:
+        (path,) = home.glob("models/mnist/*/golden.safetensors")
+        golden = load_file(path)
+        save_file(golden | {"logits": golden["logits"] + 1}, path)
+
+    return spoil
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[[np.ndarray | Tensor], bytes]:
+    """Return a function that makes a PNG file of an image."""
+
+    def encode(pixels: np.ndarray | Tensor) -> bytes:
+        stream = io.BytesIO()
+        Image.fromarray(np.asarray(pixels)).save(stream, "PNG")
+        return stream.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def as_files(png: Callable[[np.ndarray | Tensor], bytes]) -> Callable[[Sequence], list]:
+    """Return a function that makes images the files of a request."""
+
+    def encode(images: Sequence) -> list:
+        return [
+            ("images", (f"{index:04d}.png", png(image), "image/png")) for index, image in enumerate(images)
+        ]
+
+    return encode
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return an environment in which BentoML keeps everything in one folder."""
+    return os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+
+
+def run(command: list[str], env: dict[str, str]) -> str:
+    """Run a command to its end, and return what it printed."""
+    finished = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
