@@ -1,0 +1,168 @@
+"""`python -m serving.client`: send images to the service from the command line, no curl needed.
+
+Exit status: 0 all is well, 3 drift, 2 an error or an image that could not be used.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+DEFAULT_URL = "http://localhost:3000"
+SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+FILES_PER_REQUEST = 100
+OK, ERROR, DRIFT = 0, 2, 3
+
+
+class ClientError(Exception):
+    """Something the user can mend, said in a sentence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        with httpx.Client(base_url=options.url, timeout=options.timeout) as client:
+            status: int = options.run(client, options)
+            return status
+    except ClientError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}")
+        return ERROR
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m serving.client", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
+    common.add_argument(
+        "--url",
+        default=os.environ.get("DRIFTBENTO_URL", DEFAULT_URL),
+        help="of the service (default: $DRIFTBENTO_URL, else %(default)s)",
+    )
+    common.add_argument("--timeout", type=float, default=120, help="seconds (default: %(default)s)")
+    common.add_argument("--model", default="mnist", help="(default: %(default)s)")
+    common.add_argument("--json", action="store_true", help="print the answer as the service gave it")
+
+    classify = commands.add_parser("classify", parents=[common], help="say what is in each image")
+    classify.add_argument(
+        "--top-k", type=int, default=1, help="classes for each image (default: %(default)s)"
+    )
+    classify.set_defaults(run=run_classify)
+
+    drift = commands.add_parser("drift", parents=[common], help="say whether the images have drifted")
+    drift.add_argument("--alpha", type=float, default=0.05, help="significance level (default: %(default)s)")
+    drift.add_argument("--n-permutations", type=int, default=999, help="(default: %(default)s)")
+    drift.set_defaults(run=run_drift)
+    return top
+
+
+def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
+    files = image_files(options.paths)
+    fields = {"model": options.model, "top_k": str(options.top_k)}
+    model, results = "", list[dict[str, Any]]()
+    with tqdm(total=len(files), unit="image", disable=None, leave=False) as progress:
+        for start in range(0, len(files), FILES_PER_REQUEST):
+            chunk = files[start : start + FILES_PER_REQUEST]
+            answer = post(client, "/classify", chunk, fields)
+            # When no image of a request can be used, the answer is a problem that holds that of each.
+            found = answer.get("results") or answer.get("image_errors")
+            if found is None:
+                raise ClientError(answer["detail"])
+            model = answer.get("model", model)
+            results += [result | {"index": start + result["index"]} for result in found]
+            progress.update(len(chunk))
+    if options.json:
+        print(json.dumps({"model": model, "results": results}, indent=2))
+    else:
+        Console().print(classify_table(model, results))
+    return ERROR if any("error" in result for result in results) else OK
+
+
+def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
+    fields = {
+        "model": options.model,
+        "alpha": str(options.alpha),
+        "n_permutations": str(options.n_permutations),
+    }
+    answer = post(client, "/drift", image_files(options.paths), fields)
+    if "p_value" not in answer:
+        raise ClientError(answer["detail"])
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        Console().print(drift_table(answer))
+    return DRIFT if answer["is_drift"] else OK
+
+
+def post(
+    client: httpx.Client, path: str, files: Sequence[tuple[str, Path]], fields: dict[str, str]
+) -> dict[str, Any]:
+    """Send files and fields to an endpoint, and return its answer or its problem document."""
+    try:
+        with ExitStack() as opened:
+            parts = [("images", (name, opened.enter_context(file.open("rb")))) for name, file in files]
+            response = client.post(path, data=fields, files=parts)
+        answer: dict[str, Any] = response.json()
+    except OSError as error:
+        raise ClientError(f"{error.filename}: {error.strerror}") from None
+    except httpx.ConnectError:
+        raise ClientError(
+            f"No service answers at {client.base_url}. Start it with ./scripts/serve, or name one with --url."
+        ) from None
+    except (httpx.HTTPError, ValueError) as error:
+        raise ClientError(f"{client.base_url} gave no answer that makes sense: {error}") from None
+    return answer
+
+
+def image_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Return the files that are named, and the images in the folders that are named, with short names."""
+    files: list[tuple[str, Path]] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append((path.name, path))
+            continue
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        if not found:
+            raise ClientError(
+                f"There is no image in {path}: none of its files ends in {', '.join(sorted(SUFFIXES))}."
+            )
+        files += [(str(file.relative_to(path)), file) for file in found]
+    return files
+
+
+def classify_table(model: str, results: Sequence[dict[str, Any]]) -> Table:
+    table = Table("File", "Label", "Probability", title=model)
+    for result in results:
+        if "error" in result:
+            table.add_row(result["filename"], "[red]error[/]", f"[red]{result['error']['detail']}[/]")
+            continue
+        for place, prediction in enumerate(result["top"]):
+            name = "" if place else result["filename"]
+            table.add_row(name, prediction["label"], f"{prediction['probability']:.4f}")
+    return table
+
+
+def drift_table(answer: dict[str, Any]) -> Table:
+    table = Table(title=answer["model"], show_header=False)
+    verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
+    table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
+    table.add_row("p-value", f"{answer['p_value']:.4g}, from {answer['n_permutations']} permutations")
+    table.add_row("Score", f"{answer['score']:.4g} (MMD², {answer['kernel']} kernel)")
+    table.add_row("Images", f"{answer['n_batch']} against {answer['n_reference']} of the reference")
+    table.add_row("Driven by", ", ".join(image["filename"] for image in answer["driving_images"][:5]))
+    for failed in answer["image_errors"]:
+        table.add_row("[red]Left out[/]", f"{failed['filename']}: {failed['error']['detail']}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""The command-line client, against a real service."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from serving.client import main
+
+OK, ERROR, DRIFT = 0, 2, 3
+
+
+@pytest.fixture
+def url(service, monkeypatch) -> None:
+    monkeypatch.setenv("DRIFTBENTO_URL", str(service.base_url))
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def folder(tmp_path, held_out) -> Path:
+    """130 held-out digits, one of them in a folder of its own, and a file that is no image."""
+    for index, image in enumerate(held_out.images[:129]):
+        Image.fromarray(image.numpy()).save(tmp_path / f"{index:04d}.png")
+    (tmp_path / "more").mkdir()
+    Image.fromarray(held_out.images[129].numpy()).save(tmp_path / "more" / "last.PNG")
+    (tmp_path / "notes.txt").write_text("not for the service")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("url")
+def test_a_table_shows_the_label_of_every_file(folder, held_out, capsys):
+    status = main(["classify", str(folder / "0000.png"), str(folder / "0001.png")])
+
+    assert status == OK
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if ".png" in line]
+    assert [(row[1].strip(), row[2].strip()) for row in rows] == [
+        ("0000.png", str(held_out.labels[0].item())),
+        ("0001.png", str(held_out.labels[1].item())),
+    ]
+
+
+@pytest.mark.usefixtures("url")
+def test_a_folder_stands_for_its_images_however_many_requests_that_takes(folder, held_out, capsys):
+    status = main(["classify", "--json", "--top-k", "2", str(folder)])
+
+    assert status == OK
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["model"].startswith("mnist:")
+    assert [result["index"] for result in answer["results"]] == list(range(130))
+    assert answer["results"][129]["filename"] == str(Path("more") / "last.PNG")
+    right = sum(
+        result["class_id"] == label
+        for result, label in zip(answer["results"], held_out.labels[:130].tolist(), strict=True)
+    )
+    assert right >= 0.95 * 130
+
+
+@pytest.mark.usefixtures("url")
+def test_a_file_that_is_no_image_is_an_error_in_its_row_and_in_the_status(folder, capsys):
+    status = main(["classify", str(folder / "0000.png"), str(folder / "notes.txt")])
+
+    assert status == ERROR
+    assert "text/plain" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("url")
+def test_files_of_which_none_is_an_image_have_an_error_each(tmp_path, capsys):
+    names = ["a.png", "b.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"?")
+
+    status = main(["classify", "--json", *(str(tmp_path / name) for name in names)])
+
+    assert status == ERROR
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [(result["filename"], result["error"]["status"]) for result in results] == [
+        ("a.png", 422),
+        ("b.png", 422),
+    ]
+
+
+@pytest.mark.usefixtures("url")
+def test_the_status_tells_drift_from_no_drift(folder, tmp_path_factory, capsys):
+    blurred = tmp_path_factory.mktemp("blurred")
+    for path in folder.glob("*.png"):
+        Image.open(path).filter(ImageFilter.GaussianBlur(2)).save(blurred / path.name)
+
+    assert main(["drift", str(folder)]) == OK
+    assert "no drift" in capsys.readouterr().out
+    assert main(["drift", str(blurred)]) == DRIFT
+    assert "p ≤ alpha 0.05" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("url")
+def test_the_drift_answer_as_json_is_the_services_own(folder, capsys):
+    status = main(["drift", "--json", "--n-permutations", "199", "--alpha", "0.01", str(folder)])
+
+    assert status == OK
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["n_batch"], answer["n_permutations"], answer["alpha"]) == (130, 199, 0.01)
+
+
+@pytest.mark.usefixtures("url")
+def test_an_array_of_images_is_sent_as_the_file_that_it_is(tmp_path, held_out, capsys):
+    np.save(tmp_path / "batch.npy", held_out.images[:40].numpy())
+
+    assert main(["drift", str(tmp_path / "batch.npy")]) == OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["classify", "missing.png"], "missing.png: No such file"),
+        (["classify", "empty"], "There is no image in"),
+        (["classify", "--model", "vgg", "one.png"], "There is no model 'vgg'"),
+        (["drift", "one.png"], "at least 2 samples"),
+        (["drift", "--alpha", "7", "one.png"], "alpha"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("url")
+def test_what_goes_wrong_is_said_in_a_sentence(arguments, says, tmp_path, monkeypatch, held_out, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(held_out.images[0].numpy()).save(tmp_path / "one.png")
+
+    status = main(arguments)
+
+    assert status == ERROR
+    assert says in capsys.readouterr().err
+
+
+def test_without_a_service_the_client_says_how_to_start_one(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"?")
+
+    status = main(["classify", "--url", "http://127.0.0.1:9", str(tmp_path / "a.png")])
+
+    assert status == ERROR
+    assert "./scripts/serve" in capsys.readouterr().err
