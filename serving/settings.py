@@ -15,7 +15,11 @@ class Settings(BaseSettings):
     torch_threads: int = Field(1, ge=1, description="Threads that one forward pass or drift test uses.")
     classify_threads: int = Field(2, ge=1, description="Classifications that one worker makes at a time.")
     timeout_seconds: float = Field(60, gt=0, description="How long a request may take.")
-    max_body_bytes: int = Field(64 * 2**20, ge=1, description="Size of a request, all its files together.")
+    max_body_bytes: int = Field(
+        64 * 2**20,
+        ge=1,
+        description="Size of a request, all its files together, and of what an archive unpacks to.",
+    )
     max_images: int = Field(1000, ge=2, description="Images in one request.")
     max_pixels: int = Field(50_000_000, ge=1, description="Width times height of one image.")
 

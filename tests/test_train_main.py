@@ -1,22 +1,28 @@
 """The command line of training."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from train.__main__ import main
 
 
-def test_samples_are_held_out_digits_named_after_what_they_show(tmp_path, held_out, capsys):
+def test_samples_are_held_out_digits_sharp_and_blurred_with_their_labels(tmp_path, held_out):
     status = main(["samples", "--dataset", "embedded", "--out", str(tmp_path), "--count", "3"])
 
     assert status == 0
     names = sorted(path.name for path in (tmp_path / "digits").iterdir())
-    assert names == [f"{index:04d}-{held_out.labels[index]}.png" for index in range(3)]
+    assert names == ["0000.png", "0001.png", "0002.png"]
+    labels = [f"{name},{label}" for name, label in zip(names, held_out.labels[:3].tolist(), strict=True)]
+    assert (tmp_path / "labels.csv").read_text().splitlines() == ["file,label", *labels]
     with Image.open(tmp_path / "digits" / names[1]) as sharp:
         assert sharp.tobytes() == held_out.images[1].numpy().tobytes()
     with Image.open(tmp_path / "blurred" / names[1]) as blurred:
         assert blurred.size == (28, 28)
         assert blurred.tobytes() != held_out.images[1].numpy().tobytes()
+        with np.load(tmp_path / "blurred.npz") as arrays:
+            assert arrays["images"].shape == (3, 28, 28)
+            assert arrays["images"][1].tobytes() == blurred.tobytes()
 
 
 def test_a_data_set_that_cannot_be_had_ends_with_status_2_and_what_to_do(tmp_path, monkeypatch, capsys):

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image, ImageFilter
 
 from train.data import DatasetUnavailableError, load_mnist
@@ -28,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     mnist.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     mnist.set_defaults(run=train_mnist)
 
-    samples = commands.add_parser("samples", help="write held-out digits, sharp and blurred, as PNG files")
+    samples = commands.add_parser(
+        "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
+    )
     samples.add_argument("--out", type=Path, default=Path("samples"), help="(default: %(default)s)")
     samples.add_argument("--count", type=positive, default=128, help="of each (default: %(default)s)")
     samples.add_argument("--blur", type=float, default=2.0, help="radius in pixels (default: %(default)s)")
@@ -71,14 +75,23 @@ def write_samples(options: argparse.Namespace) -> None:
     digits = load_mnist(options.dataset, options.data).test
     if options.count > len(digits):
         raise SystemExit(f"error: --count is at most {len(digits)}, the number of held-out digits")
-    for kind in ("digits", "blurred"):
-        (options.out / kind).mkdir(parents=True, exist_ok=True)
-    for index in range(options.count):
-        name = f"{index:04d}-{digits.labels[index]}.png"
-        image = Image.fromarray(digits.images[index].numpy())
-        image.save(options.out / "digits" / name)
-        image.filter(ImageFilter.GaussianBlur(options.blur)).save(options.out / "blurred" / name)
-    print(f"Wrote {options.count} digits each to {options.out / 'digits'} and {options.out / 'blurred'}")
+    digits = digits.take(torch.arange(options.count))
+    sharp = [Image.fromarray(image.numpy()) for image in digits.images]
+    blurred = [image.filter(ImageFilter.GaussianBlur(options.blur)) for image in sharp]
+    for name, images in (("digits", sharp), ("blurred", blurred)):
+        folder = options.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            image.save(folder / f"{index:04d}.png")
+        np.savez_compressed(
+            options.out / f"{name}.npz",
+            images=np.stack([np.asarray(image) for image in images]),
+            labels=digits.labels,
+        )
+    # Last, so that whoever finds it finds the rest.
+    lines = [f"{index:04d}.png,{label}\n" for index, label in enumerate(digits.labels)]
+    (options.out / "labels.csv").write_text("file,label\n" + "".join(lines))
+    print(f"Wrote {options.count} held-out digits, and the same digits blurred, to {options.out}")
 
 
 if __name__ == "__main__":

