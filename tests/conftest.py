@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -199,6 +200,12 @@ def spoil_golden() -> Callable[[Path], None]:
         save_file(golden | {"logits": golden["logits"] + 1}, path)
 
     return spoil
+
+
+@pytest.fixture(scope="session")
+def locked_versions() -> dict[str, str]:
+    """The version of every package of the image's lock."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
 
 
 @pytest.fixture(scope="session")
