@@ -20,13 +20,13 @@ from bentoml.models import BentoModel
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from serving import openapi
 from serving.answers import classify, score_drift
-from serving.errors import ModelNotLoadedError, Problem, answer_problem
+from serving.errors import ModelNotLoadedError, Problem, answer_disconnect, answer_problem
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
@@ -81,7 +81,7 @@ endpoints = Starlette(
         Route("/models", get_models, methods=["GET"]),
     ],
     middleware=[Middleware(BodyLimit, max_bytes=settings().max_body_bytes)],
-    exception_handlers={Problem: answer_problem},
+    exception_handlers={Problem: answer_problem, ClientDisconnect: answer_disconnect},
 )
 
 
@@ -118,7 +118,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     service_class=ProblemDocumentService,
     image=IMAGE,
     workers=settings().workers,
-    traffic={"timeout": settings().timeout_seconds},
+    traffic={"timeout": settings().timeout_seconds, "max_concurrency": settings().max_concurrency},
 )
 @bentoml.asgi_app(endpoints)
 class DriftBento:

@@ -58,9 +58,10 @@ def check_alpha(alpha: float, n_permutations: int) -> None:
     """
     smallest = 1 / (n_permutations + 1)
     if alpha < smallest:
+        enough = math.ceil(1 / max(alpha, 1e-18)) - 1
         raise UnreachableAlphaError(
             f"alpha {alpha:g} can never be reached: with {n_permutations} permutations the smallest p-value "
-            f"is {smallest:g}. Raise alpha, or take at least {math.ceil(1 / alpha) - 1} permutations."
+            f"is {smallest:g}. Raise alpha, or take at least {enough} permutations."
         )
 
 

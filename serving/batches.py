@@ -149,7 +149,9 @@ def read_array(filename: str, data: bytes) -> Pixels:
             raise UndecodableImageError(f"{filename} holds {dtype}. Send {ARRAY_SHAPES}.")
         pixels = np.frombuffer(data, dtype=np.uint8, offset=stream.tell())
         return pixels[: math.prod(shape)].reshape(shape, order="F" if column_major else "C")
-    except (ValueError, KeyError, OverflowError, EOFError) as error:
+    except Problem:
+        raise
+    except Exception as error:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways
         raise UndecodableImageError(f"{filename} is a damaged NumPy file ({error}). Send it again.") from None
 
 

@@ -90,3 +90,10 @@ async def answer_problem(_request: Request, problem: Exception) -> Response:
     """Turn a problem that an endpoint raised into its response."""
     assert isinstance(problem, Problem)
     return problem_response(problem.document())
+
+
+async def answer_disconnect(_request: Request, _disconnect: Exception) -> Response:
+    """Count a client that left in the middle of its request as its own doing; nobody hears the answer."""
+    return problem_response(
+        MalformedRequestError("The connection closed before the request's end.").document()
+    )

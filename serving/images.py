@@ -76,6 +76,8 @@ def to_greyscale(image: Image.Image) -> Image.Image:
     """
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return deep_to_greyscale(image)
+    if image.mode == "LAB":  # Pillow converts it to no other mode; its lightness is what is wanted
+        return image.getchannel("L")
     if not image.has_transparency_data:
         return image.convert("L")
     image = image.convert("LA")

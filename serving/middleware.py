@@ -4,7 +4,6 @@ import json
 import logging
 from typing import Any
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import MEDIA_TYPE, TooLargeError, problem_document, problem_response
@@ -14,6 +13,8 @@ logger = logging.getLogger(__name__)
 # A body over the limit is read and thrown away up to this many times the limit, since a client that is still
 # sending when the connection closes does not see the answer.
 DRAIN_FACTOR = 4
+
+DEFECT = "The request could not be answered because of a defect. The service's log holds the details."
 
 
 class ProblemDocuments:
@@ -49,18 +50,11 @@ class ProblemDocuments:
 
         try:
             await self.app(scope, receive, send_problem)
-        except ClientDisconnect:
-            logger.info(
-                "%s %s: the client left before its request was complete", scope["method"], scope["path"]
-            )
         except Exception:
             if start is not None:
                 raise
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            detail = (
-                "The request could not be answered because of a defect. The service's log holds the details."
-            )
-            await problem_response(problem_document(500, detail))(scope, receive, send)
+            await problem_response(problem_document(500, DEFECT))(scope, receive, send)
         return None
 
 
@@ -79,6 +73,8 @@ async def respond(start: Message, body: bytes, scope: Scope, receive: Receive, s
 
 def words_of(body: bytes, status: int, scope: Scope) -> str:
     """Return what an error answer says, as a sentence."""
+    if status == 500:
+        return DEFECT  # whatever else it says is for the log
     if status == 404:
         return f"There is nothing at {scope['path']}. GET /docs.json lists what there is."
     if status == 405:

@@ -86,6 +86,8 @@ def multipart(form: type[Form], images: str) -> dict[str, Any]:
 
 def answers(answer: type[BaseModel], problems: tuple[type[errors.Problem], ...]) -> dict[str, Any]:
     documented: dict[str, Any] = {"200": content("application/json", answer, HTTPStatus.OK.phrase)}
+    for status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT):  # BentoML's, at every endpoint
+        documented[str(int(status))] = content(errors.MEDIA_TYPE, ProblemDocument, status.phrase)
     for problem in problems:
         documented[str(int(problem.status))] = content(errors.MEDIA_TYPE, ProblemDocument, problem.title)
     return documented

@@ -28,7 +28,7 @@ class DriftForm(Form):
     detector: DriftDetector = Field("mmd", description="Which two-sample test.")
     kernel: DriftKernel = Field("gaussian", description="Which kernel the MMD uses.")
     alpha: float = Field(
-        0.05, gt=0, lt=1, description="Significance level: the rate of false alarms to accept."
+        0.05, ge=1e-4, lt=1, description="Significance level: the rate of false alarms to accept."
     )
     n_permutations: int = Field(
         999, ge=19, le=9999, description="Permutations; the p-value is at least 1/(this+1)."

@@ -14,6 +14,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, description="Processes that answer requests.")
     torch_threads: int = Field(1, ge=1, description="Threads that one forward pass or drift test uses.")
     classify_threads: int = Field(2, ge=1, description="Classifications that one worker makes at a time.")
+    max_concurrency: int = Field(64, ge=1, description="Requests in progress at a time; more are too many.")
     timeout_seconds: float = Field(60, gt=0, description="How long a request may take.")
     max_body_bytes: int = Field(
         64 * 2**20,

@@ -156,11 +156,12 @@ def test_one_nan_among_many_features_is_an_error():
         mmd_permutation_test(fitted(10), batch)
 
 
-def test_an_alpha_out_of_reach_is_an_error_that_says_how_many_permutations_it_takes():
+@pytest.mark.parametrize(("alpha", "enough"), [(0.001, "999"), (0.0003, "3333"), (5e-324, r"\d+")])
+def test_an_alpha_out_of_reach_is_an_error_that_says_how_many_permutations_it_takes(alpha, enough):
     result = mmd_permutation_test(fitted(10), sample(10, 1), n_permutations=99)
 
-    with pytest.raises(UnreachableAlphaError, match="at least 999 permutations"):
-        result.is_drift(0.001)
+    with pytest.raises(UnreachableAlphaError, match=f"at least {enough} permutations"):
+        result.is_drift(alpha)
 
 
 def test_the_witness_points_at_the_samples_that_are_new():

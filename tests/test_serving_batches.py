@@ -1,6 +1,7 @@
 """Batches: what files, arrays and archives become, one item for each image."""
 
 import io
+import struct
 import zipfile
 
 import numpy as np
@@ -102,6 +103,10 @@ def test_the_files_that_systems_add_to_archives_are_left_out():
     assert [item.filename for item in items] == ["photos/1.png"]
 
 
+# A header that overflows a parser's stack.
+DEEP_HEADER = b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"(" * 9000
+
+
 class Nasty:
     """An object whose unpickling would run code."""
 
@@ -123,6 +128,7 @@ class Nasty:
             Upload("a.npy", "", b"\x93NUMPY\x09\x00...."), UndecodableImageError, id="unknown version"
         ),
         pytest.param(Upload("a.zip", "", b"PK\x03\x04" + b"?" * 50), UndecodableImageError, id="damaged zip"),
+        pytest.param(Upload("a.npy", "", DEEP_HEADER), UndecodableImageError, id="header of brackets"),
         pytest.param(npz(a=IMAGES, b=IMAGES), UndecodableImageError, id="which array?"),
         pytest.param(npy(np.zeros((21, 4, 4), np.uint8)), TooLargeError, id="too many images"),
         pytest.param(npy(np.zeros((2, 101, 100), np.uint8)), TooLargeError, id="too many pixels"),

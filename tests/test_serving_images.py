@@ -128,6 +128,11 @@ def test_every_mode_becomes_grey_at_the_same_brightness(pixel, mode):
     assert abs(grey.getpixel((0, 0)) - expected) <= 3
 
 
+@pytest.mark.parametrize("mode", Image.MODES)
+def test_no_mode_of_pillow_is_unknown(mode):
+    assert to_greyscale(Image.new(mode, (3, 2))).mode == "L"
+
+
 def test_values_that_are_not_finite_do_not_spoil_a_floating_point_image():
     pixels = np.full((4, 4), 0.5, dtype=np.float32)
     pixels[0, 0], pixels[1, 1] = np.nan, -np.inf
