@@ -6,6 +6,7 @@ answer of its own.
 """
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import attrs
 import bentoml
 import torch
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
-from anyio import CapacityLimiter, to_thread
 from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
+from bentoml.exceptions import BentoMLException
 from bentoml.images import Image
 from bentoml.models import BentoModel
 from pydantic import BaseModel
@@ -32,6 +33,7 @@ from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
 from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
+from serving.threads import in_thread
 from serving.uploads import read_submission
 
 logger = logging.getLogger("bentoml.driftbento")
@@ -45,16 +47,16 @@ async def post_classify(request: Request) -> Response:
     """Say what is in each image."""
     submission = await read_submission(request, ClassifyForm, max_images=settings().max_images)
     classifier = request.app.state.registry.get(submission.form.model)
-    limiter = request.app.state.classify_limiter
-    return answer(await to_thread.run_sync(classify, classifier, submission, settings(), limiter=limiter))
+    threads = request.app.state.classify_threads
+    return answer(await in_thread(threads, classify, classifier, submission, settings()))
 
 
 async def post_drift(request: Request) -> Response:
     """Say whether the images still come from the distribution that the model was trained on."""
     submission = await read_submission(request, DriftForm, max_images=settings().max_images)
     classifier = request.app.state.registry.get(submission.form.model)
-    limiter = request.app.state.drift_limiter
-    return answer(await to_thread.run_sync(score_drift, classifier, submission, settings(), limiter=limiter))
+    threads = request.app.state.drift_thread
+    return answer(await in_thread(threads, score_drift, classifier, submission, settings()))
 
 
 async def get_models(request: Request) -> Response:
@@ -66,7 +68,21 @@ async def get_models(request: Request) -> Response:
 # a lock that is already one. TORCH_BACKEND, a build argument, says which of PyTorch's builds uv takes.
 USE_TORCH_BACKEND = r"""[ -z "$TORCH_BACKEND" ] || { mkdir -p /etc/uv && \
     printf '[pip]\ntorch-backend = "%s"\n' "$TORCH_BACKEND" >/etc/uv/uv.toml; }"""
-IMAGE = Image(
+
+
+class ModelledImage(Image):  # type: ignore[misc] # BentoML is not typed
+    """A recipe that is only for bentos with a model: without one, a container would never be ready."""
+
+    def freeze(self, *arguments: Any, **options: Any) -> Any:
+        if not DriftBento.models:  # type: ignore[attr-defined] # by now the decorator has made it a Service
+            commands = " or ".join(f"`{command}`" for command in TRAINING_COMMANDS.values())
+            raise BentoMLException(
+                f"The model store holds no model to put into the bento. Run {commands} first."
+            )
+        return super().freeze(*arguments, **options)
+
+
+IMAGE = ModelledImage(
     base_image="python:3.11-slim-bookworm",
     distro="none",
     commands=[USE_TORCH_BACKEND],
@@ -129,9 +145,9 @@ class DriftBento:
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
         self.registry = Registry({model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
-        endpoints.state.classify_limiter = CapacityLimiter(settings().classify_threads)
+        endpoints.state.classify_threads = ThreadPoolExecutor(settings().classify_threads, "classify")
         # A thread of its own, so that drift tests leave those of classification alone.
-        endpoints.state.drift_limiter = CapacityLimiter(1)
+        endpoints.state.drift_thread = ThreadPoolExecutor(1, "drift")
 
     async def __is_ready__(self) -> bool:
         return self.registry.is_ready

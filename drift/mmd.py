@@ -82,11 +82,14 @@ def mmd_permutation_test(
         BatchTooSmallError: m < 2.
         FeatureShapeError: The batch is not (m, d).
         NonFiniteFeaturesError: A feature is NaN or infinite.
+        ValueError: n_permutations < 1.
 
     Source:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012); Phipson & Smyth, SAGMB 9 (2010).
     """
     check_batch(reference, batch)
+    if n_permutations < 1:
+        raise ValueError(f"A permutation test takes at least one permutation, not {n_permutations}.")
     n, m = len(reference), len(batch)
     kernel_matrix = pooled_kernel_matrix(reference, batch)  # (n + m, n + m)
 
@@ -140,15 +143,22 @@ def witness(reference: Reference, batch: Tensor) -> Tensor:
     """
     check_batch(reference, batch)
     n, m = len(reference), len(batch)
-    of_batch = pooled_kernel_matrix(reference, batch)[n:]  # (m, n + m)
-    return of_batch[:, n:].sum(dim=1) / (m - 1) - of_batch[:, :n].sum(dim=1) / n
+    kernel = kernel_of(reference)
+    rows = batch.double()
+    within = kernel(torch.cdist(rows, rows)).fill_diagonal_(0)  # (m, m)
+    across = kernel(torch.cdist(rows, reference.features.double()))  # (m, n)
+    return within.sum(dim=1) / (m - 1) - across.sum(dim=1) / n
 
 
 def pooled_kernel_matrix(reference: Reference, batch: Tensor) -> Tensor:
-    """Return the Gaussian kernel over reference and batch, diagonal zero, shape (n + m, n + m), float64."""
+    """Return the kernel over reference and batch, diagonal zero, shape (n + m, n + m), float64."""
     pooled = torch.cat([reference.features, batch]).double()
+    return kernel_of(reference)(torch.cdist(pooled, pooled)).fill_diagonal_(0)
+
+
+def kernel_of(reference: Reference) -> Kernel:
     kernel: Kernel = GaussianKernel(lengthscale=reference.lengthscale)
-    return kernel(torch.cdist(pooled, pooled)).fill_diagonal_(0)
+    return kernel
 
 
 def check_batch(reference: Reference, batch: Tensor) -> None:

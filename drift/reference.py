@@ -1,6 +1,7 @@
 """The reference: the in-distribution sample that every batch is compared with."""
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from drift.errors import FeatureShapeError, InvalidReferenceError, NonFiniteFeaturesError
+from drift.errors import DriftError, FeatureShapeError, InvalidReferenceError, NonFiniteFeaturesError
 
 FORMAT = "driftbento-reference"
 FORMAT_VERSION = 1
@@ -30,6 +31,20 @@ class Reference:
     features: Tensor
     probabilities: Tensor
     lengthscale: float
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or len(self.features) < 2 or len(self.probabilities) != len(self.features):
+            raise FeatureShapeError(
+                f"A reference is (n, d) features and (n, K) probabilities with n at least 2; these are "
+                f"{tuple(self.features.shape)} and {tuple(self.probabilities.shape)}."
+            )
+        if not (self.features.isfinite().all() and self.probabilities.isfinite().all()):
+            raise NonFiniteFeaturesError("A reference cannot hold NaN or infinite values.")
+        if not 0 < self.lengthscale < math.inf:
+            raise FeatureShapeError(
+                f"The lengthscale is {self.lengthscale}; it must be positive. Perhaps more than half of "
+                "the sample for it is one and the same point: take samples that differ."
+            )
 
     def __len__(self) -> int:
         return len(self.features)
@@ -53,24 +68,13 @@ class Reference:
             Median heuristic: Garreau, Jitkrittum, Kanagawa, Large sample analysis of the median heuristic
             (2017).
         """
-        if features.ndim != 2 or len(features) < 2 or len(probabilities) != len(features):
+        if lengthscale_sample.ndim != 2 or lengthscale_sample.shape[1:] != features.shape[1:]:
             raise FeatureShapeError(
-                f"A reference is (n, d) features and (n, K) probabilities with n at least 2; these are "
-                f"{tuple(features.shape)} and {tuple(probabilities.shape)}."
+                f"The lengthscale sample is {tuple(lengthscale_sample.shape)}, not (k, {features.shape[-1]})."
             )
-        if lengthscale_sample.ndim != 2 or lengthscale_sample.shape[1] != features.shape[1]:
-            raise FeatureShapeError(
-                f"The lengthscale sample is {tuple(lengthscale_sample.shape)}; give (k, {features.shape[1]})."
-            )
-        for tensor in (features, probabilities, lengthscale_sample):
-            if not tensor.isfinite().all():
-                raise NonFiniteFeaturesError("A reference cannot hold NaN or infinite values.")
+        if not lengthscale_sample.isfinite().all():
+            raise NonFiniteFeaturesError("A lengthscale sample cannot hold NaN or infinite values.")
         lengthscale = torch.pdist(lengthscale_sample.double()).median().item()
-        if not lengthscale > 0:
-            raise FeatureShapeError(
-                "More than half of the lengthscale sample is one point, which gives no lengthscale. "
-                "Take samples that differ."
-            )
         return cls(features.float().contiguous(), probabilities.float().contiguous(), lengthscale)
 
     def save(self, path: Path) -> None:
@@ -99,6 +103,8 @@ class Reference:
                         f"{path} is no drift reference of format version {FORMAT_VERSION}: fit it again."
                     )
                 tensors = {name: file.get_tensor(name) for name in TENSORS}
-        except (SafetensorError, json.JSONDecodeError) as error:
+            return cls(tensors["features"], tensors["probabilities"], tensors["lengthscale"].item())
+        except InvalidReferenceError:
+            raise
+        except (SafetensorError, json.JSONDecodeError, DriftError) as error:
             raise InvalidReferenceError(f"{path} is damaged or no drift reference: {error}") from error
-        return cls(tensors["features"], tensors["probabilities"], tensors["lengthscale"].item())

@@ -86,8 +86,8 @@ def archive_pictures(upload: Upload, limits: Settings) -> Pictures:
     """Return the pictures of a zip archive, or of the array in an `.npz`."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(upload.data))
+        check_archive_size(archive.infolist(), limits)
         members = [member for member in archive.infolist() if not is_hidden(member)]
-        check_archive_size(members, limits)
         if members and all(member.filename.endswith(".npy") for member in members):
             wanted = [member for member in members if member.filename == "images.npy"] or members
             if len(wanted) > 1:
@@ -147,8 +147,10 @@ def read_array(filename: str, data: bytes) -> Pixels:
         shape, column_major, dtype = read_header[version](stream)
         if dtype != np.uint8:
             raise UndecodableImageError(f"{filename} holds {dtype}. Send {ARRAY_SHAPES}.")
+        if not all(type(side) is int and side >= 0 for side in shape):
+            raise UndecodableImageError(f"{filename} has the shape {shape}. Send {ARRAY_SHAPES}.")
         pixels = np.frombuffer(data, dtype=np.uint8, offset=stream.tell())
-        return pixels[: math.prod(shape)].reshape(shape, order="F" if column_major else "C")
+        return pixels.reshape(shape, order="F" if column_major else "C")
     except Problem:
         raise
     except Exception as error:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways

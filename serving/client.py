@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status: int = options.run(client, options)
             return status
     except ClientError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}")
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
         return ERROR
 
 
@@ -100,7 +101,9 @@ def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         Console().print(drift_table(answer))
-    return DRIFT if answer["is_drift"] else OK
+    if answer["is_drift"]:
+        return DRIFT
+    return ERROR if answer["image_errors"] else OK
 
 
 def post(
@@ -111,7 +114,7 @@ def post(
         with ExitStack() as opened:
             parts = [("images", (name, opened.enter_context(file.open("rb")))) for name, file in files]
             response = client.post(path, data=fields, files=parts)
-        answer: dict[str, Any] = response.json()
+        answer = response.json()
     except OSError as error:
         raise ClientError(f"{error.filename}: {error.strerror}") from None
     except httpx.ConnectError:
@@ -120,6 +123,8 @@ def post(
         ) from None
     except (httpx.HTTPError, ValueError) as error:
         raise ClientError(f"{client.base_url} gave no answer that makes sense: {error}") from None
+    if not isinstance(answer, dict) or not {"model", "detail"} & answer.keys():
+        raise ClientError(f"What answers at {client.base_url} is another service.")
     return answer
 
 
@@ -143,11 +148,12 @@ def classify_table(model: str, results: Sequence[dict[str, Any]]) -> Table:
     table = Table("File", "Label", "Probability", title=model)
     for result in results:
         if "error" in result:
-            table.add_row(result["filename"], "[red]error[/]", f"[red]{result['error']['detail']}[/]")
+            detail = escape(result["error"]["detail"])
+            table.add_row(escape(result["filename"]), "[red]error[/]", f"[red]{detail}[/]")
             continue
         for place, prediction in enumerate(result["top"]):
-            name = "" if place else result["filename"]
-            table.add_row(name, prediction["label"], f"{prediction['probability']:.4f}")
+            name = "" if place else escape(result["filename"])
+            table.add_row(name, escape(prediction["label"]), f"{prediction['probability']:.4f}")
     return table
 
 
@@ -158,9 +164,9 @@ def drift_table(answer: dict[str, Any]) -> Table:
     table.add_row("p-value", f"{answer['p_value']:.4g}, from {answer['n_permutations']} permutations")
     table.add_row("Score", f"{answer['score']:.4g} (MMD², {answer['kernel']} kernel)")
     table.add_row("Images", f"{answer['n_batch']} against {answer['n_reference']} of the reference")
-    table.add_row("Driven by", ", ".join(image["filename"] for image in answer["driving_images"][:5]))
+    table.add_row("Driven by", escape(", ".join(image["filename"] for image in answer["driving_images"][:5])))
     for failed in answer["image_errors"]:
-        table.add_row("[red]Left out[/]", f"{failed['filename']}: {failed['error']['detail']}")
+        table.add_row("[red]Left out[/]", escape(f"{failed['filename']}: {failed['error']['detail']}"))
     return table
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
 
 from serving.images import to_greyscale
@@ -31,13 +31,18 @@ def to_mnist(image: Image.Image) -> GreyPixels:
     grey = to_greyscale(image)
     if grey.size == (SIZE, SIZE):
         return np.asarray(grey)
-    side = min(max(*grey.size, MIN_WORKING_SIZE), MAX_WORKING_SIZE)
-    grey = ImageOps.contain(grey, (side, side))
-    ink = ink_of(np.asarray(grey, dtype=np.float32))
+    ink = ink_of(np.asarray(at_working_size(grey), dtype=np.float32))
     marked = ink > 0.5
     if not marked.any():
         return np.zeros((SIZE, SIZE), dtype=np.uint8)
     return centred(cropped(ink, marked))
+
+
+def at_working_size(grey: Image.Image) -> Image.Image:
+    longest = max(grey.size)
+    scale = min(max(longest, MIN_WORKING_SIZE), MAX_WORKING_SIZE) / longest
+    width, height = (max(1, round(side * scale)) for side in grey.size)
+    return grey.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def ink_of(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

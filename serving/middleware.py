@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import MEDIA_TYPE, TooLargeError, problem_document, problem_response
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
 # A body over the limit is read and thrown away up to this many times the limit, since a client that is still
 # sending when the connection closes does not see the answer.
@@ -33,9 +33,10 @@ class ProblemDocuments:
         start: Message | None = None
         replaced: Message | None = None
         body = b""
+        answered = False
 
         async def send_problem(message: Message) -> None:
-            nonlocal start, replaced, body
+            nonlocal start, replaced, body, answered
             if message["type"] == "http.response.start":
                 start = message
                 if message["status"] >= 400 and content_type(message) != MEDIA_TYPE:
@@ -45,15 +46,18 @@ class ProblemDocuments:
                 body += message.get("body", b"")
                 if not message.get("more_body"):
                     await respond(replaced, body, scope, receive, send)
+                    answered = True
                 return
             await send(message)
 
         try:
             await self.app(scope, receive, send_problem)
         except Exception:
-            if start is not None:
+            if start is not None and not answered:
                 raise
             logger.exception("%s %s failed", scope["method"], scope["path"])
+            if answered:  # Starlette answers and raises too; raised further, it would end the connection
+                return None
             await problem_response(problem_document(500, DEFECT))(scope, receive, send)
         return None
 

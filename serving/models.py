@@ -19,7 +19,7 @@ from serving.batches import Pixels, Prepare
 from serving.digits import to_mnist
 from serving.errors import ModelNotLoadedError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
 # Another build of torch or another processor rounds differently, by about 1e-5 of the largest value. A wrong
 # or damaged model is off by whole units.
@@ -98,10 +98,12 @@ def load_classifier(folder: Path, name: str, version: str, metadata: Mapping[str
             # TorchScript is what this project ships: one file that runs without the code that made it.
             warnings.filterwarnings("ignore", message=r".*torch\.jit\.load.* is deprecated")
             script = torch.jit.load(str(folder / "model.pt"), map_location="cpu").eval()
-        check_golden(script, load_file(folder / "golden.safetensors"))
+        golden = load_file(folder / "golden.safetensors")
+        check_golden(script, golden)
         labels = json.loads((folder / "labels.json").read_text())
         reference_file = folder / "reference.safetensors"
         reference = Reference.load(reference_file) if reference_file.exists() else None
+        check_fit(golden, labels, reference)
         return Classifier(
             name, version, metadata, labels, reference, script, PREPARATIONS[metadata["preprocessing"]]
         )
@@ -114,6 +116,25 @@ def load_classifier(folder: Path, name: str, version: str, metadata: Mapping[str
         ) from error
 
 
+def check_fit(golden: Mapping[str, Tensor], labels: Any, reference: Reference | None) -> None:
+    """Make sure that class names and reference are those of the model.
+
+    Raises:
+        ModelNotLoadedError: They are not.
+    """
+    n_classes, n_features = golden["logits"].shape[1], golden["features"].shape[1]
+    if (
+        not isinstance(labels, list)
+        or len(labels) != n_classes
+        or not all(isinstance(x, str) for x in labels)
+    ):
+        raise ModelNotLoadedError(f"labels.json does not hold {n_classes} names, one for each class.")
+    if reference is not None and reference.features.shape[1] != n_features:
+        raise ModelNotLoadedError(
+            f"The drift reference has {reference.features.shape[1]} features; the model has {n_features}."
+        )
+
+
 def check_golden(script: torch.jit.ScriptModule, golden: Mapping[str, Tensor]) -> None:
     """Compare a model's answers with those that training saw.
 
@@ -121,6 +142,10 @@ def check_golden(script: torch.jit.ScriptModule, golden: Mapping[str, Tensor]) -
         ModelNotLoadedError: They differ by more than rounding.
     """
     logits, features = forward(script, golden["images"])
+    shapes = logits.shape, features.shape
+    expected_shapes = golden["logits"].shape, golden["features"].shape
+    if shapes != expected_shapes or not len(logits):
+        raise ModelNotLoadedError(f"The model's answers have the shapes {shapes}, not {expected_shapes}.")
     differences = [
         ((answer - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
         for answer, expected in ((logits, golden["logits"]), (features, golden["features"]))

@@ -32,7 +32,7 @@ UPLOAD_PROBLEMS = (
     errors.UndecodableImageError,
     errors.ModelNotLoadedError,
 )
-DRIFT_PROBLEMS = (*UPLOAD_PROBLEMS, errors.NoDriftReferenceError)
+DRIFT_PROBLEMS = (*UPLOAD_PROBLEMS, errors.NoDriftReferenceError, errors.UntestableBatchError)
 
 
 def components() -> dict[str, Any]:
@@ -88,8 +88,9 @@ def answers(answer: type[BaseModel], problems: tuple[type[errors.Problem], ...])
     documented: dict[str, Any] = {"200": content("application/json", answer, HTTPStatus.OK.phrase)}
     for status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT):  # BentoML's, at every endpoint
         documented[str(int(status))] = content(errors.MEDIA_TYPE, ProblemDocument, status.phrase)
-    for problem in problems:
-        documented[str(int(problem.status))] = content(errors.MEDIA_TYPE, ProblemDocument, problem.title)
+    for status in sorted({problem.status for problem in problems}):
+        titles = " or ".join(problem.title for problem in problems if problem.status == status)
+        documented[str(int(status))] = content(errors.MEDIA_TYPE, ProblemDocument, titles)
     return documented
 
 

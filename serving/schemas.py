@@ -13,7 +13,9 @@ class Form(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field("mnist", description="Which classifier: a name that GET /models lists.")
+    model: str = Field(
+        "mnist", max_length=100, description="Which classifier: a name that GET /models lists."
+    )
 
 
 class ClassifyForm(Form):

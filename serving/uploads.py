@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pydantic import ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from serving.schemas import Form
 
 FILES_FIELD = "images"
 MAX_FIELDS = 20
+MAX_ECHO = 100  # characters of what was sent that an answer repeats
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
 )
@@ -75,8 +77,12 @@ async def read_submission(
 
 
 async def check_media_type(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    parsed, parameters = parse_options_header(request.headers.get("content-type", ""))
+    media_type = parsed.decode("latin-1")
     if media_type == "multipart/form-data":
+        charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+        if charset.lower() not in ("utf-8", "utf8"):
+            raise MalformedRequestError(f"The form's charset is {charset[:MAX_ECHO]}. Send utf-8.")
         return
     if not media_type and not await request.body():
         raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
@@ -89,11 +95,13 @@ def parse_fields(form: FormData, form_type: type[FormType]) -> FormType:
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             if name != FILES_FIELD:
-                raise MalformedRequestError(f"A file was sent as {name!r}. Send files as '{FILES_FIELD}'.")
+                raise MalformedRequestError(
+                    f"A file was sent as {name[:MAX_ECHO]!r}. Send files as '{FILES_FIELD}'."
+                )
         elif name == FILES_FIELD:
             raise MalformedRequestError(f"'{FILES_FIELD}' holds text where a file belongs. {HOW_TO_SEND}")
         elif name in fields:
-            raise MalformedRequestError(f"The field {name!r} was sent twice. Send it once.")
+            raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} was sent twice. Send it once.")
         else:
             fields[name] = value
     if FILES_FIELD not in form:
@@ -102,7 +110,8 @@ def parse_fields(form: FormData, form_type: type[FormType]) -> FormType:
         return form_type.model_validate(fields)
     except ValidationError as error:
         raise MalformedRequestError(
-            describe_invalid(error, form_type), errors=error.errors(include_url=False, include_context=False)
+            describe_invalid(error, form_type),
+            errors=error.errors(include_url=False, include_context=False, include_input=False),
         ) from None
 
 
@@ -111,5 +120,5 @@ def describe_invalid(error: ValidationError, form_type: type[Form]) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = ", ".join((FILES_FIELD, *form_type.model_fields))
-        return f"There is no field {name!r}. There are: {known}."
-    return f"{name}: {first['msg']} (it was {first['input']!r})."
+        return f"There is no field {name[:MAX_ECHO]!r}. There are: {known}."
+    return f"{name}: {first['msg']} (it was {str(first['input'])[:MAX_ECHO]!r})."

@@ -148,6 +148,12 @@ def test_a_batch_that_cannot_be_tested_is_an_error(function, batch, error):
     assert isinstance(raised.value, DriftError)
 
 
+@pytest.mark.parametrize("n_permutations", [0, -1])
+def test_a_test_without_permutations_is_an_error(n_permutations):
+    with pytest.raises(ValueError, match="at least one permutation"):
+        mmd_permutation_test(fitted(10), sample(10, 1), n_permutations=n_permutations)
+
+
 def test_one_nan_among_many_features_is_an_error():
     batch = sample(100, 1)
     batch[57, 3] = math.nan

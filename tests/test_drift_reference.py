@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.spatial.distance import pdist
 
@@ -67,6 +68,27 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path, damage):
     path = tmp_path / "reference.safetensors"
     fit().save(path)
     damage(path)
+
+    with pytest.raises(InvalidReferenceError, match=r"reference\.safetensors"):
+        Reference.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        pytest.param("features", lambda x: x * torch.nan, id="NaN features"),
+        pytest.param("probabilities", lambda x: x[1:], id="sizes differ"),
+        pytest.param("lengthscale", lambda x: -x, id="negative lengthscale"),
+    ],
+)
+def test_a_file_with_values_that_make_no_reference_is_refused(tmp_path, name, change):
+    """Else a NaN in it would be an alarm for every batch."""
+    path = tmp_path / "reference.safetensors"
+    fit().save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dictionary
+    save_file(tensors | {name: change(tensors[name]).contiguous()}, path, metadata=metadata)
 
     with pytest.raises(InvalidReferenceError, match=r"reference\.safetensors"):
         Reference.load(path)

@@ -154,6 +154,7 @@ def test_a_bad_image_is_left_out_of_the_drift_test_and_named(service, as_files, 
 
 
 GARBAGE = ("garbage.png", bytes(range(256)) * 4, "image/png")
+FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n\xff-\r\n--x--\r\n'
 TEXT = ("letter.png", b"Dear reader, this is text.", "image/png")
 
 
@@ -191,6 +192,15 @@ TEXT = ("letter.png", b"Dear reader, this is text.", "image/png")
             400,
             "multipart",
             id="damaged multipart",
+        ),
+        pytest.param(
+            {
+                "content": FORM,
+                "headers": {"content-type": "multipart/form-data; boundary=x; charset=punycode"},
+            },
+            400,
+            "Send utf-8",
+            id="another charset",
         ),
         pytest.param(
             {"content": b"rubbish", "headers": {"content-type": "multipart/form-data"}},
@@ -237,6 +247,32 @@ def test_a_top_k_out_of_range_is_an_error_that_names_it(service, as_files, held_
 
     assert response.status_code == 400
     assert "top_k" in response.json()["detail"]
+
+
+def test_a_long_field_is_not_repeated_in_the_answer(service, as_files, held_out):
+    response = service.post("/drift", files=as_files(held_out.images[:2]), data={"kernel": "k" * 500_000})
+
+    assert response.status_code == 400
+    assert len(response.content) < 1000
+
+
+def test_images_of_odd_kinds_are_answered(service):
+    """Each of these made one or another decoder or converter fail."""
+    kinds = [
+        Image.new("LAB", (9, 9)),
+        Image.new("CMYK", (9, 9)),
+        Image.new("L", (1, 1000)),
+        Image.new("1", (1, 1)),
+    ]
+    files = []
+    for index, image in enumerate(kinds):
+        stream = io.BytesIO()
+        image.save(stream, "TIFF")
+        files.append(("images", (f"{index}.tiff", stream.getvalue(), "image/tiff")))
+
+    results = service.post("/classify", files=files).json()["results"]
+
+    assert ["label" in result for result in results] == [True] * 4
 
 
 def test_one_image_is_no_batch(service, as_files, held_out):

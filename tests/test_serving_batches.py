@@ -6,6 +6,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from serving.batches import read_batch
@@ -150,6 +152,21 @@ def test_an_array_that_claims_to_be_huge_takes_no_memory():
 
     with pytest.raises(UndecodableImageError):
         read(Upload("huge.npy", "", huge))
+
+
+@given(header=st.text(alphabet=st.sampled_from("()[]{}'-+*,:1058 Truedscfoapnh_|<u"), max_size=80))
+@settings(deadline=None, max_examples=500)
+@example(header="{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 5, 5), }")
+@example(header="{'descr': '|u1', 'fortran_order': False, 'shape': (True, True, True), }")
+@example(header="{'descr': (")
+@example(header="-" * 9000 + "1")
+@example(header="{{}: 1}")
+def test_no_header_of_an_array_is_taken_at_its_word(header):
+    """It is a Python literal of the sender's making, and may claim any shape for the 50 bytes that follow."""
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(50)
+
+    with pytest.raises(UndecodableImageError):
+        read(Upload("a.npy", "", data))
 
 
 def test_an_archive_comes_alone():

@@ -1,7 +1,9 @@
 """The command-line client, against a real service."""
 
 import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -91,6 +93,35 @@ def test_the_status_tells_drift_from_no_drift(folder, tmp_path_factory, capsys):
     assert "no drift" in capsys.readouterr().out
     assert main(["drift", str(blurred)]) == DRIFT
     assert "p ≤ alpha 0.05" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("url")
+def test_an_image_left_out_of_a_drift_test_is_named_and_shows_in_the_status(folder, capsys):
+    (folder / "bad[red].png").write_bytes(b"?")
+
+    status = main(["drift", str(folder)])
+
+    assert status == ERROR
+    assert "bad[red].png" in capsys.readouterr().out
+
+
+def test_another_service_is_told_from_this_one(tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"?")
+
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'["hello"]')
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        status = main(["classify", "--url", url, str(tmp_path / "a.png")])
+
+    assert status == ERROR
+    assert "another service" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("url")

@@ -120,7 +120,7 @@ def test_a_blank_sheet_comes_out_black(level):
     assert not to_mnist(Image.new("L", (100, 80), level)).any()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (2, 3), (28, 27)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (1, 1000), (3000, 2), (2, 3), (28, 27)], ids=str)
 def test_every_size_of_image_becomes_28_by_28(size):
     noise = np.random.default_rng(0).integers(0, 256, size[::-1], dtype=np.uint8)
 

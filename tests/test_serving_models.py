@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from drift import Reference
 from serving.errors import ModelNotLoadedError, UnknownModelError
 from serving.models import UnavailableModel, load_classifier
 from serving.registry import Registry
@@ -54,6 +55,33 @@ def test_a_damaged_file_is_a_model_that_is_not_loaded(fake_model_folder, file):
     (fake_model_folder / file).write_bytes(b"damaged")
 
     with pytest.raises(ModelNotLoadedError, match="fake:1 could not be loaded"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [('["dark"]', "2 names"), ('{"dark": 0, "light": 1}', "2 names"), ("[0, 1]", "2 names")],
+)
+def test_class_names_that_are_not_the_models_are_refused(fake_model_folder, labels, says):
+    (fake_model_folder / "labels.json").write_text(labels)
+
+    with pytest.raises(ModelNotLoadedError, match=says):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+def test_the_drift_reference_of_another_model_is_refused(fake_model_folder):
+    samples = torch.randn(20, 7, generator=torch.Generator().manual_seed(0))
+    reference = Reference.fit(samples, samples.softmax(1), lengthscale_sample=samples + 1)
+    reference.save(fake_model_folder / "reference.safetensors")
+
+    with pytest.raises(ModelNotLoadedError, match="7 features; the model has 2"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+def test_golden_answers_of_another_shape_are_refused(fake_model_folder):
+    change_golden(fake_model_folder, logits=lambda logits: logits[:, :1].contiguous())
+
+    with pytest.raises(ModelNotLoadedError, match="shapes"):
         load_classifier(fake_model_folder, "fake", "1", DIGITS)
 
 

@@ -39,11 +39,11 @@ publish.save_file = fail
 """
 
 
-def publish(home: Path, before: str = "") -> subprocess.CompletedProcess[str]:
+def publish(home: Path, before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Publish a toy model in a process of its own, which something may befall before it is done."""
     program = home / "publish_toy.py"  # TorchScript needs the source in a file
     program.write_text(PUBLISH.format(before=before))
-    environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)} | variables
     return subprocess.run(
         [sys.executable, str(program)],
         env=environment,
@@ -101,6 +101,14 @@ def test_a_published_model_is_listed_and_the_latest(tmp_path):
 
     assert set(listed(tmp_path)) == {first, second}
     assert f"toy:{(tmp_path / 'models/toy/latest').read_text()}" == second
+
+
+def test_a_machine_without_git_can_publish(tmp_path):
+    tag = publish(tmp_path, PATH="").stdout.strip()
+
+    (model,) = tmp_path.glob("models/toy/*/model.yaml")
+    assert tag == f"toy:{model.parent.name}"
+    assert yaml.safe_load(model.read_text())["metadata"]["commit"] == "unknown"
 
 
 @pytest.mark.parametrize(

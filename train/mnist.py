@@ -78,14 +78,15 @@ def train_classifier(data: MnistSplits, *, epochs: int, seed: int) -> DigitClass
     for epoch in range(1, epochs + 1):
         model.train()
         loader = DataLoader(TensorDataset(data.train.images, data.train.labels), BATCH_SIZE, shuffle=True)
-        with tqdm(loader, desc=f"epoch {epoch:2d} of {epochs}", unit="batch") as progress:
-            for images, labels in progress:
+        with tqdm(total=len(loader), desc=f"epoch {epoch:2d} of {epochs}", unit="batch") as progress:
+            for images, labels in loader:
                 augmented = torch.stack([augment(image) for image in images.unsqueeze(1)])  # (B, 1, 28, 28)
                 logits, _ = model(augmented)
                 loss = F.cross_entropy(logits, labels)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
+                progress.update()
             validation_loss, accuracy = evaluate(model, data.validation)
             progress.set_postfix_str(f"validation loss {validation_loss:.4f}, accuracy {accuracy:.2%}")
         schedule.step(validation_loss)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import bentoml
+import bentoml  # noqa: TID251 - publishing is to BentoML's store
 import torch
-from bentoml._internal.configuration.containers import BentoMLContainer  # the store's path has no public name
-from bentoml._internal.models import ModelStore  # nor has a store other than the default one
+from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: TID251 - the store's path has no public name
+from bentoml._internal.models import ModelStore  # noqa: TID251 - nor has a store other than the default one
 from drift import Reference
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -94,11 +94,9 @@ def provenance(weights: Path) -> dict[str, str]:
 def commit() -> str:
     """Return the commit that this code comes from, or `unknown` outside a git checkout."""
     here = Path(__file__).parent
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    question = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        asked = subprocess.run(question, cwd=here, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
     return asked.stdout.strip() or "unknown"
