@@ -115,12 +115,12 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     @property
     def openapi_spec(self) -> Any:
         document = super().openapi_spec
-        schemas = document.components["schemas"] | openapi.components()
         return attrs.evolve(
             document,
             openapi=openapi.VERSION,
+            info=attrs.evolve(document.info, description=openapi.DESCRIPTION, contact=None),
             paths=document.paths | {path: PathItem(**item) for path, item in openapi.paths().items()},
-            components={"schemas": schemas},
+            components={"schemas": openapi.components()},
         )
 
     def on_load_bento(self, bento: Any) -> None:
