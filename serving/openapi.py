@@ -19,8 +19,9 @@ from serving.schemas import (
 
 VERSION = "3.1.0"  # the first whose schemas are those of JSON Schema, null included
 DESCRIPTION = (
-    "Says what is in images, and whether the images it is sent still come from the distribution that its model "
-    "was trained on. Every error is a problem document (RFC 9457) that says what was wrong and what is right."
+    "Says what is in images, and whether the images it is sent still come from the distribution that its "
+    "model was trained on. Every error is a problem document (RFC 9457) that says what was wrong and "
+    "what would be right."
 )
 REFERENCE = "#/components/schemas/{model}"
 ANSWERS = (ClassifyResponse, DriftResponse, ModelsResponse, ProblemDocument)

@@ -1,0 +1,134 @@
+"""Requests that make no sense, sent to a real service: each gets a problem that says what was wrong."""
+
+import pytest
+
+PROBLEM = "application/problem+json"
+GARBAGE = ("garbage.png", bytes(range(256)) * 4, "image/png")
+FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n\xff-\r\n--x--\r\n'
+TEXT = ("letter.png", b"Dear reader, this is text.", "image/png")
+
+
+@pytest.mark.parametrize("path", ["/classify", "/drift"])
+@pytest.mark.parametrize(
+    ("request_", "status", "says"),
+    [
+        pytest.param({"files": {"images": GARBAGE}}, 422, "no image in a format known", id="garbage"),
+        pytest.param({"files": {"images": TEXT}}, 422, "no image in a format known", id="text as .png"),
+        pytest.param({"files": {"images": ("a.txt", b"hi", "text/plain")}}, 415, "text/plain", id="text"),
+        pytest.param({"files": {"images": ("a.png", b"", "image/png")}}, 422, "empty", id="empty file"),
+        pytest.param({}, 400, "The request is empty", id="empty body"),
+        pytest.param({"json": {"images": []}}, 415, "application/json", id="JSON"),
+        pytest.param({"data": {"images": "a"}}, 415, "urlencoded", id="form without files"),
+        pytest.param(
+            {"files": {"images": (None, "http://127.0.0.1/a.png")}}, 400, "text", id="string for file"
+        ),
+        pytest.param({"files": {"image": GARBAGE}}, 400, "Send files as 'images'", id="wrong field"),
+        pytest.param({"files": {"model": (None, "mnist")}}, 400, "holds no image", id="no image"),
+        pytest.param(
+            {"files": {"images": GARBAGE}, "data": {"topk": "3"}}, 400, "'topk'", id="unknown field"
+        ),
+        pytest.param(
+            {"files": {"images": GARBAGE}, "data": {"model": "vgg"}}, 404, "'vgg'", id="unknown model"
+        ),
+        pytest.param(
+            {"files": [("images", GARBAGE), ("model", (None, "a")), ("model", (None, "b"))]},
+            400,
+            "twice",
+            id="field sent twice",
+        ),
+        pytest.param({"files": [("images", GARBAGE)] * 2000}, 413, "more than 1000 files", id="2,000 files"),
+        pytest.param(
+            {"content": b"--x\r\nrubbish", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "multipart",
+            id="damaged multipart",
+        ),
+        pytest.param(
+            {
+                "content": FORM,
+                "headers": {"content-type": "multipart/form-data; boundary=x; charset=punycode"},
+            },
+            400,
+            "Send utf-8",
+            id="another charset",
+        ),
+        pytest.param(
+            {"content": b"rubbish", "headers": {"content-type": "multipart/form-data"}},
+            400,
+            "boundary",
+            id="no boundary",
+        ),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_the_callers_problem(service, path, request_, status, says):
+    response = service.post(path, **request_)
+
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM
+    document = response.json()
+    assert {"type", "title", "status", "detail"} <= document.keys()
+    assert says in document["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"alpha": "2"}, "alpha"),
+        ({"alpha": "0"}, "alpha"),
+        ({"alpha": "nan"}, "alpha"),
+        ({"alpha": "0.0005"}, "at least 1999 permutations"),
+        ({"n_permutations": "1000000"}, "n_permutations"),
+        ({"n_permutations": "many"}, "n_permutations"),
+        ({"detector": "psychic"}, "detector"),
+        ({"kernel": "popcorn"}, "kernel"),
+    ],
+    ids=str,
+)
+def test_a_drift_field_out_of_range_is_an_error_that_names_it(service, as_files, held_out, fields, says):
+    response = service.post("/drift", files=as_files(held_out.images[:2]), data=fields)
+
+    assert response.status_code == 400
+    assert says in response.json()["detail"]
+
+
+@pytest.mark.parametrize("top_k", ["0", "-1", "1001", "three", ""])
+def test_a_top_k_out_of_range_is_an_error_that_names_it(service, as_files, held_out, top_k):
+    response = service.post("/classify", files=as_files(held_out.images[:1]), data={"top_k": top_k})
+
+    assert response.status_code == 400
+    assert "top_k" in response.json()["detail"]
+
+
+def test_a_long_field_is_not_repeated_in_the_answer(service, as_files, held_out):
+    response = service.post("/drift", files=as_files(held_out.images[:2]), data={"kernel": "k" * 500_000})
+
+    assert response.status_code == 400
+    assert len(response.content) < 1000
+
+
+def test_one_image_is_no_batch(service, as_files, held_out):
+    response = service.post("/drift", files=as_files(held_out.images[:1]))
+
+    assert response.status_code == 422
+    assert "at least 2" in response.json()["detail"]
+
+
+def test_when_no_image_can_be_used_the_problem_names_each(service):
+    response = service.post("/classify", files=[("images", GARBAGE), ("images", TEXT)])
+
+    assert response.status_code == 422
+    document = response.json()
+    assert "None of the 2 images" in document["detail"]
+    assert [error["filename"] for error in document["image_errors"]] == ["garbage.png", "letter.png"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("GET", "/classify", 405), ("PUT", "/drift", 405), ("POST", "/models", 405)],
+)
+def test_what_bentoml_and_starlette_refuse_is_a_problem_document_too(service, method, path, status):
+    response = service.request(method, path)
+
+    assert response.status_code == status
+    assert response.headers["content-type"] == PROBLEM
+    assert response.json()["status"] == status
