@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from drift import DriftError, mmd_permutation_test, witness
-from drift.mmd import check_alpha
 from torch import Tensor
 
+from drift import DriftError, mmd_permutation_test, witness
+from drift.mmd import check_alpha
 from serving.batches import Item, Pixels, read_batch
 from serving.errors import MalformedRequestError, NoDriftReferenceError, Problem, UntestableBatchError
 from serving.models import Classifier

@@ -84,7 +84,7 @@ def to_greyscale(image: Image.Image) -> Image.Image:
 
 def deep_to_greyscale(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point pixels to 8 bits, by the smallest range that holds them."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float32))
+    values = np.nan_to_num(np.asarray(image).astype(np.float32)).astype(np.float64)
     darkest, brightest = min(float(values.min()), 0), float(values.max())
     ranges = (1, 255, 65535) if image.mode == "F" else (255, 65535)
     white = next((top for top in ranges if brightest <= top), brightest)

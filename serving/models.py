@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from drift import Reference
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from drift import Reference
 from serving.batches import Pixels, Prepare
 from serving.digits import to_mnist
 from serving.errors import ModelNotLoadedError

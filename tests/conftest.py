@@ -18,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 
 import httpx
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -32,6 +33,10 @@ from train.data import Digits, MnistSplits, load_mnist
 ROOT = Path(__file__).parent.parent
 FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist-900.npz"
 READY_WITHIN_SECONDS = 120
+
+# The same examples in every run; and no deadline, since a busy machine is no failure.
+hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("seeded")
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
@@ -106,9 +111,7 @@ def fake_model_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "fake"
     folder.mkdir()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # TorchScript is deprecated, and what this project ships
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and shipped here
         script = torch.jit.script(BrightnessClassifier())
         torch.jit.save(script, str(folder / "model.pt"))
     images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 28, 28).contiguous() * 100

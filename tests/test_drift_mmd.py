@@ -35,7 +35,6 @@ def fitted(size: int, seed: int = 0) -> Reference:
 
 
 @given(n=st.integers(2, 60), m=st.integers(2, 60), seed=st.integers(0, 2**31))
-@settings(deadline=None)
 def test_the_score_is_torchdrifts_without_its_diagonal(n, m, seed):
     """TorchDrift keeps the kernel's diagonal of ones, which adds 1/(n-1) + 1/(m-1)."""
     reference, batch = fitted(n, seed), sample(m, seed + 1, shift=0.5)
@@ -48,7 +47,6 @@ def test_the_score_is_torchdrifts_without_its_diagonal(n, m, seed):
 
 
 @given(n=st.integers(2, 20), m=st.integers(2, 20), seed=st.integers(0, 2**31))
-@settings(deadline=None)
 def test_the_score_of_a_labelling_is_that_of_the_two_samples_it_makes(n, m, seed):
     """Moving rows between the samples and only moving their labels is the same."""
     pooled = sample(n + m, seed).double()
@@ -114,7 +112,7 @@ def test_p_is_one_when_every_feature_is_the_same():
 
 
 @given(batch=st.integers(0, 2**31), m=st.integers(2, 30), scale=st.sampled_from([0.0, 1e-30, 1.0, 1e30]))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_p_is_never_zero_and_never_above_one(batch, m, scale):
     result = mmd_permutation_test(fitted(30), sample(m, batch) * scale, n_permutations=19)
 

@@ -155,7 +155,7 @@ def test_an_array_that_claims_to_be_huge_takes_no_memory():
 
 
 @given(header=st.text(alphabet=st.sampled_from("()[]{}'-+*,:1058 Truedscfoapnh_|<u"), max_size=80))
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @example(header="{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 5, 5), }")
 @example(header="{'descr': '|u1', 'fortran_order': False, 'shape': (True, True, True), }")
 @example(header="{'descr': (")

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFilter, ImageOps
 
 from serving.digits import to_mnist
@@ -118,6 +120,24 @@ def test_a_speck_beside_the_digit_does_not_move_it():
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_blank_sheet_comes_out_black(level):
     assert not to_mnist(Image.new("L", (100, 80), level)).any()
+
+
+@given(
+    width=st.integers(1, 400),
+    height=st.integers(1, 400),
+    mode=st.sampled_from(
+        ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
+    ),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=200)
+def test_whatever_an_image_holds_it_becomes_28_by_28(width, height, mode, seed):
+    noise = np.random.default_rng(seed).bytes(width * height * 4)
+    size = len(Image.new(mode, (width, height)).tobytes())
+
+    image = Image.frombytes(mode, (width, height), noise[:size])
+
+    assert to_mnist(image).shape == (28, 28)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 1000), (3000, 2), (2, 3), (28, 27)], ids=str)

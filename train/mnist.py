@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from drift import Reference
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from drift import Reference
 from train.data import Digits, MnistSplits
 from train.publish import publish
 

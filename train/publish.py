@@ -14,9 +14,10 @@ import bentoml  # noqa: TID251 - publishing is to BentoML's store
 import torch
 from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: TID251 - the store's path has no public name
 from bentoml._internal.models import ModelStore  # noqa: TID251 - nor has a store other than the default one
-from drift import Reference
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from drift import Reference
 
 Metadata = Mapping[str, str | int | float | bool]
 
