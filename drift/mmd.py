@@ -25,6 +25,8 @@ Kernel = Callable[[Tensor], Tensor]
 # one is the same score, and counts as reaching it.
 ROUNDING = 1e-12
 
+CHUNK = 1000  # permutations at a time, so that memory does not grow with their number
+
 
 @dataclass(frozen=True)
 class TwoSampleResult:
@@ -93,16 +95,23 @@ def mmd_permutation_test(
     n, m = len(reference), len(batch)
     kernel_matrix = pooled_kernel_matrix(reference, batch)  # (n + m, n + m)
 
-    is_batch = torch.zeros(n + m, n_permutations + 1, dtype=torch.float64)  # a column per labelling
-    is_batch[n:, 0] = 1  # the observed one first, so that it is rounded like the others
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.rand(n + m, n_permutations, generator=generator).topk(m, dim=0, sorted=False).indices
-    is_batch[:, 1:].scatter_(0, drawn, 1)
+    as_observed = torch.cat([torch.zeros(n, 1), torch.ones(m, 1)]).double()
+    observed = mmd_of_labellings(kernel_matrix, as_observed, n, m).item()
 
-    scores = mmd_of_labellings(kernel_matrix, is_batch, n, m)
-    observed, permuted = scores[0], scores[1:]
-    reached = int((permuted >= observed - ROUNDING).sum())
-    return TwoSampleResult(observed.item(), (1 + reached) / (1 + n_permutations), n_permutations)
+    reached = 0
+    generator = torch.Generator().manual_seed(seed)
+    for left in range(n_permutations, 0, -CHUNK):
+        permuted = mmd_of_labellings(
+            kernel_matrix, random_labellings(n, m, min(CHUNK, left), generator), n, m
+        )
+        reached += int((permuted >= observed - ROUNDING).sum())
+    return TwoSampleResult(observed, (1 + reached) / (1 + n_permutations), n_permutations)
+
+
+def random_labellings(n: int, m: int, count: int, generator: torch.Generator) -> Tensor:
+    """Return ways of calling m of n + m samples the batch, one a column, shape (n + m, count), float64."""
+    drawn = torch.rand(n + m, count, generator=generator).topk(m, dim=0, sorted=False).indices  # (m, count)
+    return torch.zeros(n + m, count, dtype=torch.float64).scatter_(0, drawn, 1)
 
 
 def mmd_of_labellings(kernel_matrix: Tensor, is_batch: Tensor, n: int, m: int) -> Tensor:

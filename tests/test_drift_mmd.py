@@ -120,6 +120,18 @@ def test_p_is_never_zero_and_never_above_one(batch, m, scale):
     assert math.isfinite(result.score)
 
 
+@pytest.mark.parametrize("n_permutations", [1, 999, 1000, 1001, 2500])
+def test_every_permutation_that_is_asked_for_is_drawn(n_permutations):
+    """A far batch is reached by none of them, a batch that is the reference's copy by nearly all."""
+    reference = fitted(30)
+
+    far = mmd_permutation_test(reference, sample(5, 1, shift=50.0), n_permutations=n_permutations)
+    copy = mmd_permutation_test(reference, reference.features, n_permutations=n_permutations)
+
+    assert far.p_value == 1 / (1 + n_permutations)
+    assert copy.p_value > 0.99
+
+
 def test_the_same_batch_gets_the_same_answer():
     reference, batch = fitted(100), sample(20, 1)
 
