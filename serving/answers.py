@@ -6,8 +6,9 @@ from torch import Tensor
 
 from drift import DriftError, mmd_permutation_test, witness
 from drift.mmd import check_alpha
-from serving.batches import Item, Pixels, read_batch
+from serving.batches import Item, read_batch
 from serving.errors import MalformedRequestError, NoDriftReferenceError, Problem, UntestableBatchError
+from serving.images import Pixels
 from serving.models import Classifier
 from serving.schemas import (
     ClassifiedImage,
@@ -73,14 +74,15 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
     except DriftError as error:
         raise MalformedRequestError(str(error)) from None
     items = read_batch(submission.uploads, limits, classifier.prepare, archives=True)
-    usable = usable_inputs(items)
+    usable, failed = usable_inputs(items), image_errors(items)
     _, features = classifier.predict([pixels for _, pixels in usable])
     try:
         result = mmd_permutation_test(reference, features, n_permutations=form.n_permutations)
         driving = witness(reference, features)
     except DriftError as error:
-        failed = [image.model_dump() for image in image_errors(items)]
-        raise UntestableBatchError(str(error), image_errors=failed) from None
+        raise UntestableBatchError(
+            str(error), image_errors=[image.model_dump() for image in failed]
+        ) from None
     return DriftResponse(
         model=classifier.tag,
         detector=form.detector,
@@ -94,7 +96,7 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
         n_permutations=result.n_permutations,
         lengthscale=reference.lengthscale,
         driving_images=foremost([item for item, _ in usable], driving),
-        image_errors=image_errors(items),
+        image_errors=failed,
     )
 
 
@@ -115,12 +117,13 @@ def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:
     usable = [(item, item.content) for item in items if not isinstance(item.content, Problem)]
     if usable:
         return usable
-    failed = image_errors(items)
     first = next((item.content for item in items if isinstance(item.content, Problem)), None)
     if first is None:
         raise UntestableBatchError("The file holds no image.")
     detail = f"None of the {len(items)} images can be used. The first: " if len(items) > 1 else ""
-    raise type(first)(detail + first.detail, image_errors=[error.model_dump() for error in failed])
+    raise type(first)(
+        detail + first.detail, image_errors=[error.model_dump() for error in image_errors(items)]
+    )
 
 
 def image_errors(items: Sequence[Item]) -> list[ImageError]:

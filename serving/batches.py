@@ -11,18 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
-from serving.images import check_content_type, decode_image
+from serving.images import Pixels, check_content_type, decode_image
 from serving.settings import Settings
 from serving.uploads import Upload
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 CHANNELS = (1, 3, 4)
-Pixels = npt.NDArray[np.uint8]
 Prepare = Callable[[Image.Image], Pixels]
 Pictures = Iterator[tuple[str, Image.Image | Problem]]
 

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from serving.images import to_greyscale
+from serving.images import Pixels, to_greyscale
 
 SIZE = 28
 DIGIT_SIZE = 20  # MNIST's digits fit a box of 20 × 20 pixels
@@ -14,10 +14,8 @@ DIGIT_SIZE = 20  # MNIST's digits fit a box of 20 × 20 pixels
 MAX_WORKING_SIZE, MIN_WORKING_SIZE = 280, 140
 PAPER = 0.3  # ink fainter than this share of the darkest is taken for paper, shadow or noise
 
-GreyPixels = npt.NDArray[np.uint8]
 
-
-def to_mnist(image: Image.Image) -> GreyPixels:
+def to_mnist(image: Image.Image) -> Pixels:
     """Return a picture of one digit as MNIST would hold it, shape (28, 28), uint8, light on dark.
 
     A picture of 28 × 28 pixels is taken for one of MNIST's kind and only made grey. Any other may be dark on
@@ -72,7 +70,7 @@ def cropped(ink: npt.NDArray[np.float32], marked: npt.NDArray[np.bool_]) -> Imag
     return Image.fromarray((ink[box] * 255).astype(np.uint8))
 
 
-def centred(digit: Image.Image) -> GreyPixels:
+def centred(digit: Image.Image) -> Pixels:
     """Scale a digit into 20 × 20 pixels and place its centre of mass at the centre of 28 × 28."""
     scale = DIGIT_SIZE / max(digit.size)
     width, height = (max(1, round(side * scale)) for side in digit.size)

@@ -3,15 +3,19 @@
 import io
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from serving.errors import TooLargeError, UndecodableImageError, UnsupportedTypeError
 
+Pixels = npt.NDArray[np.uint8]
+
 # What cameras, scanners and browsers make. Pillow knows dozens more, each with a decoder that could be
 # attacked.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
 UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file
+
+Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
 
 
 def check_content_type(content_type: str) -> None:

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from drift import Reference
-from serving.batches import Pixels, Prepare
+from serving.batches import Prepare
 from serving.digits import to_mnist
 from serving.errors import ModelNotLoadedError
+from serving.images import Pixels
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
