@@ -5,25 +5,42 @@ features).
 """
 
 from drift.errors import (
+    BatchTooLargeError,
     BatchTooSmallError,
     DriftError,
     FeatureShapeError,
+    FeatureTypeError,
     InvalidReferenceError,
+    MissingProbabilitiesError,
     NonFiniteFeaturesError,
+    NotFittedError,
+    TooManyPermutationsError,
+    UnknownKernelError,
     UnreachableAlphaError,
+    UnreadableSamplesError,
 )
-from drift.mmd import TwoSampleResult, mmd_permutation_test, witness
+from drift.kernels import Kernel
+from drift.mmd import TwoSampleResult, mmd_permutation_test, mmd_score, witness
 from drift.reference import Reference
 
 __all__ = [
+    "BatchTooLargeError",
     "BatchTooSmallError",
     "DriftError",
     "FeatureShapeError",
+    "FeatureTypeError",
     "InvalidReferenceError",
+    "Kernel",
+    "MissingProbabilitiesError",
     "NonFiniteFeaturesError",
+    "NotFittedError",
     "Reference",
+    "TooManyPermutationsError",
     "TwoSampleResult",
+    "UnknownKernelError",
     "UnreachableAlphaError",
+    "UnreadableSamplesError",
     "mmd_permutation_test",
+    "mmd_score",
     "witness",
 ]

@@ -1,11 +1,19 @@
 """What can be wrong with a batch or a reference.
 
 DriftError
-├── BatchTooSmallError       fewer than two samples
-├── FeatureShapeError        not (samples, features) of the width that the reference has
-├── NonFiniteFeaturesError   NaN or infinity
-├── UnreachableAlphaError    a significance level below the smallest p-value that can come out
-└── InvalidReferenceError    a file that holds no reference, or a damaged one
+├── BatchTooSmallError          fewer than two samples
+├── BatchTooLargeError          more samples than the reference was fitted for
+├── FeatureShapeError           not (samples, features) of the width that the reference has
+├── FeatureTypeError            not floating-point numbers
+├── NonFiniteFeaturesError      NaN or infinity
+├── UnreachableAlphaError       a significance level below the smallest p-value that can come out
+├── TooManyPermutationsError    more permutations than the reference holds, or none
+├── UnknownKernelError          a kernel that does not exist, or that the reference was not fitted with
+├── MissingProbabilitiesError   a test of softmax outputs on a reference that has none
+├── IndividualSamplesError      one score a sample, of a detector that scores a batch as a whole
+├── NotFittedError              a detector that was not fitted
+├── UnreadableSamplesError      a file or folder of samples that cannot be read, or holds none
+└── InvalidReferenceError       a file that holds no reference, or a damaged one
 """
 
 
@@ -17,8 +25,16 @@ class BatchTooSmallError(DriftError):
     """The batch has fewer than two samples, so its spread is unknown."""
 
 
+class BatchTooLargeError(DriftError):
+    """The batch has more samples than the reference's permutations were drawn for."""
+
+
 class FeatureShapeError(DriftError):
     """The features are not a matrix of the reference's width."""
+
+
+class FeatureTypeError(DriftError):
+    """The features are not floating-point numbers."""
 
 
 class NonFiniteFeaturesError(DriftError):
@@ -27,6 +43,30 @@ class NonFiniteFeaturesError(DriftError):
 
 class UnreachableAlphaError(DriftError):
     """No permutation test of this many permutations can reach this significance level."""
+
+
+class TooManyPermutationsError(DriftError):
+    """The reference does not hold that many permutations."""
+
+
+class UnknownKernelError(DriftError):
+    """There is no such kernel, or the reference was fitted without it."""
+
+
+class MissingProbabilitiesError(DriftError):
+    """The test looks at softmax outputs, and the reference was fitted without any."""
+
+
+class IndividualSamplesError(DriftError):
+    """The detector scores a batch as a whole."""
+
+
+class NotFittedError(DriftError):
+    """The detector has no reference yet."""
+
+
+class UnreadableSamplesError(DriftError):
+    """The file or folder holds no samples that can be read."""
 
 
 class InvalidReferenceError(DriftError):

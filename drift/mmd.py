@@ -5,27 +5,52 @@ r = K1, S = 1ᵀK1, q = zᵀKz and s = zᵀr, the unbiased statistic is
 
     MMD² = (S - 2s + q) / (n(n-1)) + q / (m(m-1)) - 2(s - q) / (nm)
 
-so a permutation, which only changes z, needs q and s alone.
+so a permutation, which only changes z, needs q and s alone, and its MMD² grows with
+
+    T = (n + m - 2) q - 2(m - 1) s
+
+which is a whole number, as kernel values are: permutations are compared without any rounding.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchdrift.detectors.mmd import GaussianKernel
 
-from drift.errors import BatchTooSmallError, FeatureShapeError, NonFiniteFeaturesError, UnreachableAlphaError
+from drift.bank import KernelSums, Permutations
+from drift.errors import (
+    BatchTooLargeError,
+    BatchTooSmallError,
+    FeatureShapeError,
+    FeatureTypeError,
+    NonFiniteFeaturesError,
+    UnreachableAlphaError,
+)
+from drift.kernels import UNIT, CollectionName, Kernel, Points
 from drift.reference import Reference
 
-Kernel = Callable[[Tensor], Tensor]
+DEFAULT_KERNEL: CollectionName = "aggregate"
+# Shares of the batch in the pooled sample: below the first, pairs are looked up one by one; above the second,
+# the matrix product of every pair is faster than the one that leaves out those that are not needed.
+FEW, MANY = 1 / 40, 1 / 8
+CHUNK = 250  # permutations of a large batch at a time, so that their memory stays small
 
-# Sums of kernel values are of order one and exact to about 1e-15; a permuted score this close to the observed
-# one is the same score, and counts as reaching it.
-ROUNDING = 1e-12
 
-CHUNK = 1000  # permutations at a time, so that memory does not grow with their number
+@dataclass(frozen=True)
+class KernelResult:
+    """What one kernel found.
+
+    Attributes:
+        kernel: The kernel, with its lengthscale.
+        score: Unbiased MMD²; zero on average when nothing has drifted, so it can be slightly negative.
+        p_value: Share of permutations (the observed one included) whose score is at least the observed score.
+    """
+
+    kernel: Kernel
+    score: float
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -33,14 +58,18 @@ class TwoSampleResult:
     """The outcome of a two-sample test.
 
     Attributes:
-        score: Unbiased MMD²; zero on average when nothing has drifted, so it can be slightly negative.
-        p_value: Share of permutations (the observed one included) whose score is at least the observed score.
+        score: That of the kernel that stands out most, where there are several.
+        p_value: Of all kernels together, corrected for their number.
         n_permutations: Permutations drawn; the smallest possible p-value is 1 / (n_permutations + 1).
+        strongest: The kernel that stands out most: the smallest p-value, then the largest score.
+        kernels: What each kernel found.
     """
 
     score: float
     p_value: float
     n_permutations: int
+    strongest: Kernel
+    kernels: tuple[KernelResult, ...]
 
     def is_drift(self, alpha: float) -> bool:
         """Say whether the test rejects at significance level alpha.
@@ -68,73 +97,195 @@ def check_alpha(alpha: float, n_permutations: int) -> None:
 
 
 def mmd_permutation_test(
-    reference: Reference, batch: Tensor, *, n_permutations: int = 999, seed: int = 0
+    reference: Reference,
+    batch: Tensor,
+    *,
+    kernel: CollectionName = DEFAULT_KERNEL,
+    n_permutations: int | None = None,
 ) -> TwoSampleResult:
     """Test whether a batch of features comes from the reference distribution.
 
-    The same reference, batch, number of permutations and seed give the same result.
+    The same reference, batch and number of permutations give the same result, on every machine.
 
     Args:
         reference: Fitted reference of n samples in d dimensions.
-        batch: Features to test, shape (m, d), m at least 2.
-        n_permutations: Permutations of the pooled sample; the smallest p-value is 1 / (n_permutations + 1).
-        seed: Which permutations.
+        batch: Features to test, shape (m, d), 2 ≤ m ≤ reference.max_batch.
+        kernel: Which kernel; `aggregate` looks through several of several lengthscales at once.
+        n_permutations: Permutations of the pooled sample, the first of those that the reference holds; all of
+            them, unless it is said.
 
     Raises:
         BatchTooSmallError: m < 2.
+        BatchTooLargeError: m > reference.max_batch.
         FeatureShapeError: The batch is not (m, d).
+        FeatureTypeError: Its values are not floating-point numbers.
         NonFiniteFeaturesError: A feature is NaN or infinite.
-        ValueError: n_permutations < 1.
+        TooManyPermutationsError: The reference does not hold n_permutations.
+        UnknownKernelError: The reference was fitted without this kernel.
 
     Source:
         Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012); Phipson & Smyth, SAGMB 9 (2010).
+        Aggregation: Schrab et al., MMD Aggregated Two-Sample Test, JMLR 24 (2023), with equal weights.
     """
-    check_batch(reference, batch)
-    if n_permutations < 1:
-        raise ValueError(f"A permutation test takes at least one permutation, not {n_permutations}.")
-    n, m = len(reference), len(batch)
-    kernel_matrix = pooled_kernel_matrix(reference, batch)  # (n + m, n + m)
-
-    as_observed = torch.cat([torch.zeros(n, 1), torch.ones(m, 1)]).double()
-    observed = mmd_of_labellings(kernel_matrix, as_observed, n, m).item()
-
-    reached = 0
-    generator = torch.Generator().manual_seed(seed)
-    for left in range(n_permutations, 0, -CHUNK):
-        permuted = mmd_of_labellings(
-            kernel_matrix, random_labellings(n, m, min(CHUNK, left), generator), n, m
+    kernels = reference.collection(kernel)
+    count = reference.check_count(n_permutations)
+    points = place(reference, batch)
+    permutations = reference.permutations(len(points), count)
+    scores, statistics = [], []
+    for one, across, within in kernel_values(kernels, reference, points):
+        sums = reference.sums[one]
+        crossing, touching = crossing_sums(permutations, across)
+        from_reference = across.sum(dim=0)
+        scores.append(unbiased_mmd(sums, from_reference, within))
+        statistics.append(
+            permuted_statistics(
+                sums,
+                permutations,
+                from_reference=from_reference,
+                within=within,
+                crossing=crossing,
+                touching=touching,
+            )
         )
-        reached += int((permuted >= observed - ROUNDING).sum())
-    return TwoSampleResult(observed, (1 + reached) / (1 + n_permutations), n_permutations)
+    return combine(kernels, scores, torch.stack(statistics))
 
 
-def random_labellings(n: int, m: int, count: int, generator: torch.Generator) -> Tensor:
-    """Return ways of calling m of n + m samples the batch, one a column, shape (n + m, count), float64."""
-    drawn = torch.rand(n + m, count, generator=generator).topk(m, dim=0, sorted=False).indices  # (m, count)
-    return torch.zeros(n + m, count, dtype=torch.float64).scatter_(0, drawn, 1)
-
-
-def mmd_of_labellings(kernel_matrix: Tensor, is_batch: Tensor, n: int, m: int) -> Tensor:
-    """Return the unbiased MMD² for each way of calling m of the n + m samples the batch.
+def mmd_score(reference: Reference, batch: Tensor, *, kernel: CollectionName = DEFAULT_KERNEL) -> float:
+    """Return the score of a batch without its p-value: of several kernels, the largest one.
 
     Args:
-        kernel_matrix: Kernel values of the pooled sample, diagonal zero, shape (n + m, n + m), float64.
-        is_batch: One column a labelling, m ones in each, shape (n + m, B), float64.
-        n: Size of the reference.
-        m: Size of the batch.
+        reference: Fitted reference of n samples in d dimensions.
+        batch: Features, shape (m, d), m at least 2.
+        kernel: Which kernel.
+
+    Raises:
+        DriftError: As `mmd_permutation_test`.
     """
-    row_sums = kernel_matrix.sum(dim=1)
-    total = row_sums.sum()
-    within = (is_batch * (kernel_matrix @ is_batch)).sum(dim=0)  # q, (B,)
-    touching = row_sums @ is_batch  # s, (B,)
-    return (
-        (total - 2 * touching + within) / (n * (n - 1))
-        + within / (m * (m - 1))
-        - 2 * (touching - within) / (n * m)
+    kernels = reference.collection(kernel)
+    values = kernel_values(kernels, reference, place(reference, batch))
+    return max(unbiased_mmd(reference.sums[one], across.sum(dim=0), within) for one, across, within in values)
+
+
+def kernel_values(
+    kernels: Sequence[Kernel], reference: Reference, points: Points
+) -> Iterator[tuple[Kernel, Tensor, Tensor]]:
+    """Yield each kernel, its values across reference and batch, (n, m), and within the batch, (m, m).
+
+    All are in units of 2⁻²⁰; the diagonal within is zero.
+    """
+    across = reference.points.squared_distances(points)
+    within = points.squared_distances(points)
+    for kernel in kernels:
+        last = kernel is kernels[-1]
+        yield kernel, kernel(across, overwrite=last), kernel(within, overwrite=last).fill_diagonal_(0)
+
+
+def crossing_sums(permutations: Permutations, across: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sums over each permutation's part of the reference and its part of the batch, or all of it.
+
+    All three ways give the same whole numbers; they differ in how long they take.
+
+    Args:
+        permutations: Permutations for a batch of m.
+        across: Kernel values of reference and batch, shape (n, m).
+
+    Returns:
+        Two sums, both of shape (B,).
+    """
+    n, m = across.shape
+    chosen, prefix = permutations.chosen, permutations.prefix
+    if m > MANY * (n + m):
+        return sum_products(permutations, across), prefix @ across.sum(dim=1)
+    if m < FEW * (n + m):
+        return sum_pairs(permutations, across), prefix @ across.sum(dim=1)
+    from_reference = prefix @ across  # (B, m)
+    return (from_reference * chosen).sum(dim=1), from_reference.sum(dim=1)
+
+
+def sum_products(permutations: Permutations, across: Tensor) -> Tensor:
+    sums = []
+    for orders, kept, chosen in zip(
+        permutations.orders.split(CHUNK),
+        permutations.kept.split(CHUNK),
+        permutations.chosen.split(CHUNK),
+        strict=True,
+    ):
+        from_batch = chosen @ across.T  # (CHUNK, n)
+        sums.append((from_batch.gather(1, orders.long()) * kept).sum(dim=1))
+    return torch.cat(sums)
+
+
+def sum_pairs(permutations: Permutations, across: Tensor) -> Tensor:
+    which, rows = permutations.chosen.nonzero(as_tuple=True)  # (P,) permutations, and a chosen row of each
+    pairs = permutations.orders[which].long() * across.shape[1] + rows[:, None]  # (P, min(m, J))
+    values = (across.reshape(-1)[pairs] * permutations.kept[which]).sum(dim=1)
+    return torch.zeros(len(permutations.chosen), dtype=torch.float64).index_add_(0, which, values)
+
+
+def permuted_statistics(
+    sums: KernelSums,
+    permutations: Permutations,
+    *,
+    from_reference: Tensor,
+    within: Tensor,
+    crossing: Tensor,
+    touching: Tensor,
+) -> Tensor:
+    """Return T of a batch of m and of each permutation, shape (1 + B,), int64.
+
+    Args:
+        sums: Kernel sums within the reference.
+        permutations: Permutations for a batch of m.
+        from_reference: Sum of the kernel values of each row of the batch with the reference, shape (m,).
+        within: Kernel values within the batch, diagonal zero, shape (m, m).
+        crossing: Sum over each permutation's part of the reference and its part of the batch, shape (B,).
+        touching: Sum over each permutation's part of the reference and the whole batch, shape (B,).
+    """
+    n, m = len(sums.row_sums), len(within)
+    row_sums = from_reference + within.sum(dim=1)  # r of the batch, (m,)
+    chosen = permutations.chosen
+    in_batch = ((chosen @ within) * chosen).sum(dim=1)
+    q = permutations.within_reference(sums) + (2 * crossing + in_batch).long()
+    s = (permutations.prefix @ sums.row_sums + touching + chosen @ row_sums).long()
+    q, s = torch.cat([within.sum().long()[None], q]), torch.cat([row_sums.sum().long()[None], s])
+    return (n + m - 2) * q - 2 * (m - 1) * s
+
+
+def unbiased_mmd(sums: KernelSums, from_reference: Tensor, within: Tensor) -> float:
+    """Return the unbiased MMD², from sums in units of 2⁻²⁰."""
+    n, m = len(sums.row_sums), len(within)
+    in_reference, in_batch = sums.row_sums.sum().item(), within.sum().item()
+    crossing = from_reference.sum().item()
+    return (in_reference / (n * (n - 1)) + in_batch / (m * (m - 1)) - 2 * crossing / (n * m)) / UNIT
+
+
+def combine(kernels: Sequence[Kernel], scores: Sequence[float], statistics: Tensor) -> TwoSampleResult:
+    """Return the result of one or several kernels.
+
+    Each kernel ranks the batch among its permutations. Its best rank is compared with the best ranks of the
+    permutations, which are found in the same way; where these tie, as with several kernels they often do, the
+    sum of the ranks decides.
+
+    Args:
+        kernels: L kernels.
+        scores: The score of each.
+        statistics: T of the batch and of each permutation, for each kernel, shape (L, 1 + B), int64.
+    """
+    total = statistics.shape[1]
+    at_least = torch.stack(
+        [total - torch.searchsorted(values.sort().values, values) for values in statistics]
+    )  # how many reach each, (L, 1 + B)
+    ranks = at_least.min(dim=0).values * (at_least.numel() + 1) + at_least.sum(dim=0)
+    p_value = (ranks <= ranks[0]).sum().item() / total
+    results = tuple(
+        KernelResult(kernel, score, reached / total)
+        for kernel, score, reached in zip(kernels, scores, at_least[:, 0].tolist(), strict=True)
     )
+    strongest = min(results, key=lambda result: (result.p_value, -result.score))
+    return TwoSampleResult(strongest.score, p_value, total - 1, strongest.kernel, results)
 
 
-def witness(reference: Reference, batch: Tensor) -> Tensor:
+def witness(reference: Reference, batch: Tensor, *, kernel: Kernel | None = None) -> Tensor:
     """Return how much each sample of the batch drives the score, shape (m,), float64.
 
     It is the sample's mean kernel value to the rest of the batch less that to the reference: positive where
@@ -143,6 +294,8 @@ def witness(reference: Reference, batch: Tensor) -> Tensor:
     Args:
         reference: Fitted reference of n samples in d dimensions.
         batch: Features, shape (m, d), m at least 2.
+        kernel: One that the reference was fitted with, such as the strongest of a test; the Gaussian one,
+            unless it is said.
 
     Raises:
         DriftError: As `mmd_permutation_test`.
@@ -150,24 +303,21 @@ def witness(reference: Reference, batch: Tensor) -> Tensor:
     Source:
         The witness function of Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), section 2.3.
     """
+    points = place(reference, batch)
+    n, m = len(reference), len(points)
+    one = kernel or reference.collection("gaussian")[0]
+    ((_, across, within),) = kernel_values([one], reference, points)
+    return (within.sum(dim=1) / (m - 1) - across.sum(dim=0) / n) / UNIT
+
+
+def place(reference: Reference, batch: Tensor) -> Points:
+    """Return a batch as points around the reference's centre.
+
+    Raises:
+        DriftError: As `mmd_permutation_test`.
+    """
     check_batch(reference, batch)
-    n, m = len(reference), len(batch)
-    kernel = kernel_of(reference)
-    rows = batch.double()
-    within = kernel(torch.cdist(rows, rows)).fill_diagonal_(0)  # (m, m)
-    across = kernel(torch.cdist(rows, reference.features.double()))  # (m, n)
-    return within.sum(dim=1) / (m - 1) - across.sum(dim=1) / n
-
-
-def pooled_kernel_matrix(reference: Reference, batch: Tensor) -> Tensor:
-    """Return the kernel over reference and batch, diagonal zero, shape (n + m, n + m), float64."""
-    pooled = torch.cat([reference.features, batch]).double()
-    return kernel_of(reference)(torch.cdist(pooled, pooled)).fill_diagonal_(0)
-
-
-def kernel_of(reference: Reference) -> Kernel:
-    kernel: Kernel = GaussianKernel(lengthscale=reference.lengthscale)
-    return kernel
+    return Points.of(batch.float(), reference.centre)
 
 
 def check_batch(reference: Reference, batch: Tensor) -> None:
@@ -179,9 +329,18 @@ def check_batch(reference: Reference, batch: Tensor) -> None:
     width = reference.features.shape[1]
     if batch.ndim != 2 or batch.shape[1] != width:
         raise FeatureShapeError(f"The batch must be (m, {width}) features; it is {tuple(batch.shape)}.")
+    if not batch.is_floating_point():
+        raise FeatureTypeError(
+            f"The batch's features are {batch.dtype}; they must be floating-point numbers."
+        )
     if len(batch) < 2:
         raise BatchTooSmallError(
             f"A drift test needs a batch of at least 2 samples; this one has {len(batch)}."
         )
-    if not batch.isfinite().all():
+    if len(batch) > reference.max_batch:
+        raise BatchTooLargeError(
+            f"The reference was fitted for batches of at most {reference.max_batch} samples; this one has "
+            f"{len(batch)}. Send it in parts, or fit a reference with a larger max_batch."
+        )
+    if not batch.float().isfinite().all():
         raise NonFiniteFeaturesError("The batch holds NaN or infinite features: no distance to them exists.")

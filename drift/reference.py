@@ -1,110 +1,303 @@
 """The reference: the in-distribution sample that every batch is compared with."""
 
-import json
-import math
-import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from drift.errors import DriftError, FeatureShapeError, InvalidReferenceError, NonFiniteFeaturesError
+from drift import storage
+from drift.bank import KernelSums, PermutationBank, Permutations, sum_kernels
+from drift.errors import (
+    DriftError,
+    FeatureShapeError,
+    FeatureTypeError,
+    InvalidReferenceError,
+    MissingProbabilitiesError,
+    NonFiniteFeaturesError,
+    TooManyPermutationsError,
+    UnknownKernelError,
+)
+from drift.kernels import (
+    CollectionName,
+    Kernel,
+    Points,
+    TorchDriftKernel,
+    aggregate,
+    make_kernel,
+    median_distance,
+)
 
-FORMAT = "driftbento-reference"
-FORMAT_VERSION = 1
-TENSORS = ("features", "probabilities", "lengthscale")
+MAX_BATCH = 1000
+N_PERMUTATIONS = 999
+LENGTHSCALE_SAMPLES = 2000  # more of them give the same median, and take longer
+ALL_KERNELS: tuple[CollectionName, ...] = get_args(CollectionName)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
-    """A held-out sample as the model sees it.
+    """A held-out sample as the model sees it, with all that a test needs of it alone.
 
     Attributes:
         features: Penultimate-layer features, shape (n, d), float32.
-        probabilities: Softmax outputs for the same samples, shape (n, K), float32.
-        lengthscale: Kernel lengthscale, in the unit of the features.
+        probabilities: Softmax outputs for the same samples, shape (n, K), float32; K may be 0.
+        lengthscale: Median distance of the sample that it was taken from, in the unit of the features.
+        kernels: Each kernel, or collection of kernels, by its name.
+        bank: Permutations for every batch size.
+        sums: For each kernel, its sums within the reference.
     """
 
     features: Tensor
     probabilities: Tensor
     lengthscale: float
+    kernels: Mapping[CollectionName, tuple[Kernel, ...]]
+    bank: PermutationBank
+    sums: Mapping[Kernel, KernelSums]
 
     def __post_init__(self) -> None:
-        if self.features.ndim != 2 or len(self.features) < 2 or len(self.probabilities) != len(self.features):
-            raise FeatureShapeError(
-                f"A reference is (n, d) features and (n, K) probabilities with n at least 2; these are "
-                f"{tuple(self.features.shape)} and {tuple(self.probabilities.shape)}."
-            )
-        if not (self.features.isfinite().all() and self.probabilities.isfinite().all()):
-            raise NonFiniteFeaturesError("A reference cannot hold NaN or infinite values.")
-        if not 0 < self.lengthscale < math.inf:
-            raise FeatureShapeError(
-                f"The lengthscale is {self.lengthscale}; it must be positive. Perhaps more than half of "
-                "the sample for it is one and the same point: take samples that differ."
-            )
+        check_samples(self.features, self.probabilities)
+        if not self.bank.fits(len(self.features)):
+            raise FeatureShapeError("The permutations are not of this reference.")
+        shape = self.bank.orders.shape
+        for kernel in {kernel for collection in self.kernels.values() for kernel in collection}:
+            sums = self.sums.get(kernel)
+            if sums is None or sums.row_sums.shape != (len(self),) or sums.increments.shape != shape:
+                raise FeatureShapeError(f"The kernel sums of {kernel} are not those of this reference.")
 
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def max_batch(self) -> int:
+        """The largest batch that can be tested."""
+        return self.bank.max_batch
+
+    @cached_property
+    def centre(self) -> Tensor:
+        """The mean of the features, shape (d,), float64."""
+        return self.features.double().mean(dim=0)
+
+    @cached_property
+    def points(self) -> Points:
+        """The features as points around their centre."""
+        return Points.of(self.features, self.centre)
+
+    @cached_property
+    def permutations(self) -> Callable[[int, int], Permutations]:
+        """A function of a batch size m and a number of permutations that returns these.
+
+        Those that were asked for last are kept, since batches tend to have one size.
+        """
+        return lru_cache(maxsize=1)(partial(self.bank.permutations, len(self)))
+
+    def collection(self, name: CollectionName) -> tuple[Kernel, ...]:
+        """Return the kernels of a name.
+
+        Raises:
+            UnknownKernelError: The reference was not fitted with it.
+        """
+        if name not in self.kernels:
+            raise UnknownKernelError(
+                f"The reference was fitted without the kernel {name!r}. It has {', '.join(self.kernels)}."
+            )
+        return self.kernels[name]
+
+    def check_count(self, n_permutations: int | None) -> int:
+        """Return how many permutations to take, all that there are unless it is said.
+
+        Raises:
+            TooManyPermutationsError: There are not n_permutations.
+        """
+        held = self.bank.n_permutations
+        if n_permutations is None:
+            return held
+        if not 1 <= n_permutations <= held:
+            raise TooManyPermutationsError(
+                f"A test takes from 1 to {held} permutations, as many as the reference holds, not "
+                f"{n_permutations}. Fit a reference with more of them, or ask for fewer."
+            )
+        return n_permutations
+
+    @property
+    def outputs(self) -> Tensor:
+        """The softmax outputs, shape (n, K).
+
+        Raises:
+            MissingProbabilitiesError: The reference was fitted without them.
+        """
+        if not self.probabilities.shape[1]:
+            raise MissingProbabilitiesError(
+                "The reference was fitted without softmax outputs, which this test needs. Fit it with them."
+            )
+        return self.probabilities
+
     @classmethod
-    def fit(cls, features: Tensor, probabilities: Tensor, *, lengthscale_sample: Tensor) -> "Reference":
+    def fit(
+        cls,
+        features: Tensor,
+        probabilities: Tensor | None = None,
+        *,
+        lengthscale_sample: Tensor,
+        kernels: Sequence[CollectionName | TorchDriftKernel] = ALL_KERNELS,
+        max_batch: int = MAX_BATCH,
+        n_permutations: int = N_PERMUTATIONS,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> "Reference":
         """Return the reference for a held-out sample.
 
         Args:
             features: Held-out features, shape (n, d), n at least 2.
-            probabilities: Softmax outputs for the same samples, shape (n, K).
+            probabilities: Softmax outputs for the same samples, shape (n, K), where there are any.
             lengthscale_sample: Features of other samples, shape (k, d), k at least 2, whose median distance
                 becomes the lengthscale. They must not be among `features`: a lengthscale taken from one of
                 the two samples under test would make them distinguishable, and the p-value wrong.
+            kernels: Names, or kernels of TorchDrift's, whose lengthscale is taken where they have one.
+            max_batch: The largest batch that will be tested, from 2 to 32,767.
+            n_permutations: How many permutations each test will take.
+            seed: Of the permutations.
+            progress: Whether to show a progress bar.
 
         Raises:
             FeatureShapeError: The three do not fit together.
+            FeatureTypeError: They are not floating-point numbers.
             NonFiniteFeaturesError: A value is NaN or infinite.
-
-        Source:
-            Median heuristic: Garreau, Jitkrittum, Kanagawa, Large sample analysis of the median heuristic
-            (2017).
+            UnknownKernelError: There is no such kernel, or the lengthscale would be zero.
+            ValueError: max_batch or n_permutations is out of range.
         """
-        if lengthscale_sample.ndim != 2 or lengthscale_sample.shape[1:] != features.shape[1:]:
-            raise FeatureShapeError(
-                f"The lengthscale sample is {tuple(lengthscale_sample.shape)}, not (k, {features.shape[-1]})."
+        if not (2 <= max_batch < 2**15 and n_permutations >= 1):
+            raise ValueError(
+                "A reference is for batches of 2 to 32,767 samples and at least one permutation, not for "
+                f"{max_batch} and {n_permutations}."
             )
-        if not lengthscale_sample.isfinite().all():
-            raise NonFiniteFeaturesError("A lengthscale sample cannot hold NaN or infinite values.")
-        lengthscale = torch.pdist(lengthscale_sample.double()).median().item()
-        return cls(features.float().contiguous(), probabilities.float().contiguous(), lengthscale)
+        probabilities = features.new_empty(len(features), 0) if probabilities is None else probabilities
+        check_samples(features, probabilities)
+        lengthscale = median_distance(checked_lengthscale_sample(lengthscale_sample, features))
+        collections = dict(collect(kernel, lengthscale) for kernel in kernels)
+        bank = PermutationBank.draw(
+            len(features), max_batch=max_batch, n_permutations=n_permutations, seed=seed
+        )
+        features = features.detach().float().contiguous()
+        points = Points.of(features, features.double().mean(dim=0))
+        wanted = list(dict.fromkeys(kernel for collection in collections.values() for kernel in collection))
+        sums = sum_kernels(points, bank.orders, wanted, progress=progress)
+        probabilities = probabilities.detach().float().contiguous()
+        return cls(features, probabilities, lengthscale, collections, bank, sums)
 
-    def save(self, path: Path) -> None:
-        """Write the reference to a safetensors file, whole or not at all."""
+    def to_bytes(self) -> bytes:
+        """Return the reference as a safetensors file with a version and a checksum."""
+        wanted = list(self.sums)
+        facts = {
+            "kernels": [[kernel.name, kernel.lengthscale, kernel.alpha] for kernel in wanted],
+            "collections": {
+                name: [wanted.index(kernel) for kernel in collection]
+                for name, collection in self.kernels.items()
+            },
+            "lengthscale": self.lengthscale,
+            "seed": self.bank.seed,
+        }
         tensors = {
             "features": self.features,
             "probabilities": self.probabilities,
-            "lengthscale": torch.tensor(self.lengthscale, dtype=torch.float64),
+            "orders": self.bank.orders,
+            "of_batch": self.bank.of_batch,
+            "row_sums": torch.stack([sums.row_sums for sums in self.sums.values()]),
+            "increments": torch.stack([sums.increments for sums in self.sums.values()]),
         }
-        beside = path.with_name(path.name + ".partial")
-        save_file(tensors, beside, metadata={FORMAT: json.dumps({"version": FORMAT_VERSION})})
-        os.replace(beside, path)
+        return storage.pack(tensors, facts)
+
+    def save(self, path: Path) -> None:
+        """Write the reference to a safetensors file, whole or not at all."""
+        storage.write(path, self.to_bytes())
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str = "The file") -> "Reference":
+        """Return the reference that `to_bytes` gave.
+
+        Args:
+            data: The content of a file.
+            name: What to call it in an error.
+
+        Raises:
+            InvalidReferenceError: It is damaged, is something else, or comes from another version.
+        """
+        tensors, facts = storage.unpack(data, name)
+        try:
+            kernels = [Kernel(*entry) for entry in facts["kernels"]]
+            collections = {
+                collection: tuple(kernels[index] for index in indices)
+                for collection, indices in facts["collections"].items()
+            }
+            sums = {
+                kernel: KernelSums(row_sums, increments)
+                for kernel, row_sums, increments in zip(
+                    kernels, tensors["row_sums"], tensors["increments"], strict=True
+                )
+            }
+            bank = PermutationBank(tensors["orders"], tensors["of_batch"], facts["seed"])
+            features, probabilities = tensors["features"], tensors["probabilities"]
+            return cls(features, probabilities, facts["lengthscale"], collections, bank, sums)
+        except (DriftError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise InvalidReferenceError(f"{name} is no drift reference that can be used: {error}") from error
 
     @classmethod
     def load(cls, path: Path) -> "Reference":
         """Read a reference that `save` wrote.
 
         Raises:
-            InvalidReferenceError: The file is damaged, is something else, or comes from a newer version.
+            InvalidReferenceError: The file is damaged, is something else, or comes from another version.
+            OSError: It cannot be read at all.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
-                if header.get("version") != FORMAT_VERSION:
-                    raise InvalidReferenceError(
-                        f"{path} is no drift reference of format version {FORMAT_VERSION}: fit it again."
-                    )
-                tensors = {name: file.get_tensor(name) for name in TENSORS}
-            return cls(tensors["features"], tensors["probabilities"], tensors["lengthscale"].item())
-        except InvalidReferenceError:
-            raise
-        except (SafetensorError, json.JSONDecodeError, DriftError) as error:
-            raise InvalidReferenceError(f"{path} is damaged or no drift reference: {error}") from error
+        return cls.from_bytes(path.read_bytes(), str(path))
+
+
+def collect(
+    kernel: CollectionName | TorchDriftKernel, lengthscale: float
+) -> tuple[CollectionName, tuple[Kernel, ...]]:
+    """Return a kernel, or the kernels that are aggregated, with the name that they go by."""
+    if kernel == "aggregate":
+        return "aggregate", aggregate(lengthscale)
+    made = make_kernel(kernel, lengthscale)
+    return made.name, (made,)
+
+
+def check_samples(features: Tensor, probabilities: Tensor) -> None:
+    """Refuse samples that no reference can be made of.
+
+    Raises:
+        DriftError: As `Reference.fit`.
+    """
+    fit_together = probabilities.ndim == 2 and len(probabilities) == len(features)
+    if features.ndim != 2 or len(features) < 2 or features.shape[1] < 1 or not fit_together:
+        raise FeatureShapeError(
+            f"A reference is (n, d) features and (n, K) probabilities with n at least 2; these are "
+            f"{tuple(features.shape)} and {tuple(probabilities.shape)}."
+        )
+    check_numbers(features, probabilities)
+
+
+def checked_lengthscale_sample(sample: Tensor, features: Tensor) -> Tensor:
+    """Return as much of the sample as the lengthscale takes.
+
+    Raises:
+        DriftError: As `Reference.fit`.
+    """
+    if sample.ndim != 2 or len(sample) < 2 or sample.shape[1:] != features.shape[1:]:
+        raise FeatureShapeError(
+            f"The lengthscale sample is {tuple(sample.shape)}; it must be (k, {features.shape[-1]}), with k "
+            "at least 2."
+        )
+    check_numbers(sample)
+    step = -(-len(sample) // LENGTHSCALE_SAMPLES)
+    return sample.detach()[::step]
+
+
+def check_numbers(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        if not tensor.is_floating_point():
+            raise FeatureTypeError(f"The values are {tensor.dtype}; they must be floating-point numbers.")
+        if not tensor.float().isfinite().all():
+            raise NonFiniteFeaturesError("A reference cannot hold NaN or infinite values.")

@@ -70,7 +70,7 @@ def test_the_store_holds_all_files_of_the_contract(model_folder):
         "golden.safetensors",
     }
     assert json.loads((model_folder / "labels.json").read_text()) == list("0123456789")
-    assert len(Reference.load(model_folder / "reference.safetensors")) == 600
+    assert len(Reference.load(model_folder / "reference.safetensors")) == 1000
     assert set(load_file(model_folder / "golden.safetensors")) == {"images", "logits", "features"}
 
 
@@ -89,7 +89,7 @@ def test_the_metadata_says_where_the_model_comes_from(model_folder):
     metadata = yaml.safe_load((model_folder / "model.yaml").read_text())["metadata"]
 
     assert metadata["accuracy"] >= 0.97
-    assert metadata["accuracy_on"] == "1200 held-out digits"
+    assert metadata["accuracy_on"] == "2000 held-out digits"
     assert metadata["torch"] == str(torch.__version__)
     assert len(metadata["weights_sha256"]) == 64
     assert {"dataset", "training_images", "image_size", "weights", "commit", "date"} <= set(metadata)

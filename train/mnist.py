@@ -123,7 +123,9 @@ def publish_mnist(model: DigitClassifier, data: MnistSplits, *, seed: int) -> tu
         "mnist",
         model,
         labels=LABELS,
-        reference=Reference.fit(features, logits.softmax(dim=1), lengthscale_sample=training_features),
+        reference=Reference.fit(
+            features, logits.softmax(dim=1), lengthscale_sample=training_features, progress=True
+        ),
         golden_images=data.test.images[:GOLDEN_DIGITS].unsqueeze(1),
         metadata={
             "dataset": data.name,
