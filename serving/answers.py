@@ -4,10 +4,16 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from drift import DriftError, mmd_permutation_test, witness
-from drift.mmd import check_alpha
+from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
 from serving.batches import Item, read_batch
-from serving.errors import MalformedRequestError, NoDriftReferenceError, Problem, UntestableBatchError
+from serving.drifting import check_form, run_test
+from serving.errors import (
+    MalformedRequestError,
+    NoDriftReferenceError,
+    Problem,
+    TooLargeError,
+    UntestableBatchError,
+)
 from serving.images import Pixels
 from serving.models import Classifier
 from serving.schemas import (
@@ -60,7 +66,8 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
 
     Raises:
         NoDriftReferenceError: The model has nothing to compare them with.
-        MalformedRequestError: alpha is out of the permutations' reach.
+        MalformedRequestError: The reference has no such kernel, or too few permutations.
+        TooLargeError: There are more images than the reference was fitted for.
         UntestableBatchError: Fewer than two images could be used, or their features are not finite.
         Problem: No image could be used.
     """
@@ -70,33 +77,29 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
             f"{classifier.tag} was saved without a drift reference. Train it with one."
         )
     try:
-        check_alpha(form.alpha, form.n_permutations)
+        check_form(form, reference)
+    except MissingProbabilitiesError as error:
+        raise NoDriftReferenceError(str(error)) from None
     except DriftError as error:
         raise MalformedRequestError(str(error)) from None
     items = read_batch(submission.uploads, limits, classifier.prepare, archives=True)
     usable, failed = usable_inputs(items), image_errors(items)
-    _, features = classifier.predict([pixels for _, pixels in usable])
+    probabilities, features = classifier.predict([pixels for _, pixels in usable])
     try:
-        result = mmd_permutation_test(reference, features, n_permutations=form.n_permutations)
-        driving = witness(reference, features)
+        fields, driving = run_test(form, reference, classifier.labels, probabilities, features)
     except DriftError as error:
-        raise UntestableBatchError(
-            str(error), image_errors=[image.model_dump() for image in failed]
-        ) from None
+        problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
+        raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
     return DriftResponse(
         model=classifier.tag,
         detector=form.detector,
-        kernel=form.kernel,
-        score=result.score,
-        p_value=result.p_value,
         alpha=form.alpha,
-        is_drift=result.is_drift(form.alpha),
+        is_drift=fields["p_value"] <= form.alpha,
         n_reference=len(reference),
         n_batch=len(usable),
-        n_permutations=result.n_permutations,
-        lengthscale=reference.lengthscale,
-        driving_images=foremost([item for item, _ in usable], driving),
+        driving_images=[] if driving is None else foremost([item for item, _ in usable], driving),
         image_errors=failed,
+        **fields,
     )
 
 

@@ -22,6 +22,11 @@ DEFAULT_URL = "http://localhost:3000"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 FILES_PER_REQUEST = 100
 OK, ERROR, DRIFT = 0, 2, 3
+STATISTICS = {
+    "mmd": "MMD²",
+    "ks": "largest Kolmogorov-Smirnov D",
+    "label_shift": "χ² of the predicted classes",
+}
 
 
 class ClientError(Exception):
@@ -61,7 +66,13 @@ def parser() -> argparse.ArgumentParser:
 
     drift = commands.add_parser("drift", parents=[common], help="say whether the images have drifted")
     drift.add_argument("--alpha", type=float, default=0.05, help="significance level (default: %(default)s)")
-    drift.add_argument("--n-permutations", type=int, default=999, help="(default: %(default)s)")
+    drift.add_argument("--n-permutations", type=int, help="(default: all that the reference holds)")
+    drift.add_argument("--detector", default="mmd", help="mmd, ks or label_shift (default: %(default)s)")
+    drift.add_argument(
+        "--kernel",
+        default="aggregate",
+        help="of the MMD: aggregate, gaussian, exponential or rational_quadratic (default: %(default)s)",
+    )
     drift.set_defaults(run=run_drift)
     return top
 
@@ -92,8 +103,11 @@ def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
     fields = {
         "model": options.model,
         "alpha": str(options.alpha),
-        "n_permutations": str(options.n_permutations),
+        "detector": options.detector,
+        "kernel": options.kernel,
     }
+    if options.n_permutations is not None:
+        fields["n_permutations"] = str(options.n_permutations)
     answer = post(client, "/drift", image_files(options.paths), fields)
     if "p_value" not in answer:
         raise ClientError(answer["detail"])
@@ -161,10 +175,21 @@ def drift_table(answer: dict[str, Any]) -> Table:
     table = Table(title=answer["model"], show_header=False)
     verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
     table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
-    table.add_row("p-value", f"{answer['p_value']:.4g}, from {answer['n_permutations']} permutations")
-    table.add_row("Score", f"{answer['score']:.4g} (MMD², {answer['kernel']} kernel)")
+    permutations = answer["n_permutations"]
+    table.add_row(
+        "p-value",
+        f"{answer['p_value']:.4g}" + (f", from {permutations} permutations" if permutations else ""),
+    )
+    table.add_row("Score", f"{answer['score']:.4g} ({STATISTICS[answer['detector']]})")
     table.add_row("Images", f"{answer['n_batch']} against {answer['n_reference']} of the reference")
-    table.add_row("Driven by", escape(", ".join(image["filename"] for image in answer["driving_images"][:5])))
+    if answer["driving_images"]:
+        foremost = (image["filename"] for image in answer["driving_images"][:5])
+        table.add_row("Driven by", escape(", ".join(foremost)))
+    for moved in answer["class_distances"][:5]:
+        table.add_row(f"Class {escape(moved['label'])}", f"D {moved['distance']:.3f}")
+    for moved in answer["class_counts"][:5]:
+        counts = f"{moved['observed']} found, {moved['expected']:.1f} expected"
+        table.add_row(f"Class {escape(moved['label'])}", counts)
     for failed in answer["image_errors"]:
         table.add_row("[red]Left out[/]", escape(f"{failed['filename']}: {failed['error']['detail']}"))
     return table

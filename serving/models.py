@@ -134,6 +134,10 @@ def check_fit(golden: Mapping[str, Tensor], labels: Any, reference: Reference | 
         raise ModelNotLoadedError(
             f"The drift reference has {reference.features.shape[1]} features; the model has {n_features}."
         )
+    if reference is not None and reference.probabilities.shape[1] not in (0, n_classes):
+        raise ModelNotLoadedError(
+            f"The drift reference has {reference.probabilities.shape[1]} classes; the model has {n_classes}."
+        )
 
 
 def check_golden(script: torch.jit.ScriptModule, golden: Mapping[str, Tensor]) -> None:

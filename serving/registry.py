@@ -60,6 +60,9 @@ def describe(model: Classifier | UnavailableModel) -> ModelInfo:
         n_reference=len(model.reference),
         n_features=model.reference.features.shape[1],
         lengthscale=model.reference.lengthscale,
+        kernels=list(model.reference.kernels),
+        n_permutations=model.reference.bank.n_permutations,
+        max_batch=model.reference.max_batch,
     )
     return ModelInfo(
         name=model.name,

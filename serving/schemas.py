@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-DriftDetector = Literal["mmd"]
-DriftKernel = Literal["gaussian"]
+DriftDetector = Literal["mmd", "ks", "label_shift"]
+DriftKernel = Literal["aggregate", "gaussian", "exponential", "rational_quadratic"]
 
 
 class Form(BaseModel):
@@ -27,13 +27,28 @@ class ClassifyForm(Form):
 class DriftForm(Form):
     """The fields of POST /drift."""
 
-    detector: DriftDetector = Field("mmd", description="Which two-sample test.")
-    kernel: DriftKernel = Field("gaussian", description="Which kernel the MMD uses.")
+    detector: DriftDetector = Field(
+        "mmd",
+        description=(
+            "Which two-sample test: MMD on the features, Kolmogorov-Smirnov on the softmax outputs, or χ² on "
+            "the predicted classes."
+        ),
+    )
+    kernel: DriftKernel = Field(
+        "aggregate",
+        description="Which kernel the MMD uses; aggregate looks through several of them at once.",
+    )
     alpha: float = Field(
         0.05, ge=1e-4, lt=1, description="Significance level: the rate of false alarms to accept."
     )
-    n_permutations: int = Field(
-        999, ge=19, le=9999, description="Permutations; the p-value is at least 1/(this+1)."
+    n_permutations: int | None = Field(
+        None,
+        ge=19,
+        le=9999,
+        description=(
+            "Permutations; the p-value is at least 1/(this+1). Left out, all that the reference holds; "
+            "the KS test needs none."
+        ),
     )
 
 
@@ -89,22 +104,59 @@ class DrivingImage(BaseModel):
     )
 
 
+class KernelScore(BaseModel):
+    """What one kernel found by itself."""
+
+    kernel: str
+    lengthscale: float
+    score: float
+    p_value: float
+
+
+class ClassDistance(BaseModel):
+    """How far the softmax outputs of a class are from the reference's."""
+
+    label: str
+    class_id: int
+    distance: float = Field(description="Kolmogorov-Smirnov D, from 0 to 1.")
+
+
+class ClassCount(BaseModel):
+    """How many images of a class were expected and found."""
+
+    label: str
+    class_id: int
+    expected: float
+    observed: int
+    residual: float = Field(description="By how many standard deviations they differ.")
+
+
 class DriftResponse(BaseModel):
     """The answer of POST /drift."""
 
     model: str = Field(description="name:version")
     detector: DriftDetector
-    kernel: DriftKernel
-    score: float = Field(description="Unbiased MMD²; zero on average without drift.")
-    p_value: float
+    kernel: DriftKernel | None = Field(None, description="Of the MMD.")
+    score: float = Field(
+        description="Unbiased MMD² (zero on average without drift) of the kernel that stands out most; "
+        "the largest KS distance; or χ²."
+    )
+    p_value: float = Field(description="Corrected for the number of kernels or classes.")
     alpha: float
     is_drift: bool = Field(description="p_value ≤ alpha")
     n_reference: int
     n_batch: int = Field(description="Images tested.")
-    n_permutations: int
-    lengthscale: float
+    n_permutations: int | None = Field(None, description="None in a KS test.")
+    lengthscale: float | None = Field(None, description="Of the kernel that stands out most.")
+    kernels: list[KernelScore] = Field([], description="Each kernel of the MMD by itself.")
+    class_distances: list[ClassDistance] = Field(
+        [], description="The ten classes whose softmax outputs moved most, of a KS test."
+    )
+    class_counts: list[ClassCount] = Field(
+        [], description="The ten classes that moved most, of a label shift test."
+    )
     driving_images: list[DrivingImage] = Field(
-        description="The ten that drive the score most, the first foremost."
+        [], description="The ten that drive the MMD most, the first foremost."
     )
     image_errors: list[ImageError] = Field(description="Images that were left out of the test, and why.")
 
@@ -114,7 +166,10 @@ class DriftReferenceInfo(BaseModel):
 
     n_reference: int
     n_features: int
-    lengthscale: float
+    lengthscale: float = Field(description="Median distance of features that are not in the reference.")
+    kernels: list[str]
+    n_permutations: int
+    max_batch: int = Field(description="The largest batch that can be tested.")
 
 
 class ModelInfo(BaseModel):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
 from serving.settings import Settings
 
@@ -129,3 +130,12 @@ def test_the_readme_lists_every_setting_with_its_default_and_meaning():
     assert listed.keys() == Settings.model_fields.keys()
     for name, field in Settings.model_fields.items():
         assert listed[name] == (str(field.default), field.description)
+
+
+def test_the_example_in_python_finds_the_drift_that_it_makes(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    torch.manual_seed(0)
+
+    exec(example, {})  # noqa: S102 - it is the README's
+
+    assert capsys.readouterr().out.startswith("0.001 Kernel(")

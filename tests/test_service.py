@@ -92,8 +92,9 @@ def test_digits_held_out_from_the_reference_are_no_drift(service, as_files, held
 
     assert answer["p_value"] > 0.01
     assert answer["is_drift"] == (answer["p_value"] <= answer["alpha"])
-    assert (answer["n_batch"], answer["n_reference"]) == (128, 600)
-    assert (answer["detector"], answer["kernel"], answer["n_permutations"]) == ("mmd", "gaussian", 999)
+    assert (answer["n_batch"], answer["n_reference"]) == (128, 1000)
+    assert (answer["detector"], answer["kernel"], answer["n_permutations"]) == ("mmd", "aggregate", 999)
+    assert len(answer["kernels"]) == 10
     assert len(answer["driving_images"]) == 10
 
 
@@ -109,6 +110,47 @@ def test_clothes_are_drift(service, as_files, fashion):
 
     assert answer["p_value"] == 0.001
     assert answer["is_drift"]
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "exponential", "rational_quadratic", "aggregate"])
+def test_every_kernel_tells_blurred_digits_from_sharp_ones(service, as_files, held_out, kernel):
+    sharp, blurry = held_out.images[:64], blurred(held_out.images[:64], 2)
+
+    answers = [
+        service.post("/drift", files=as_files(images), data={"kernel": kernel}).json()
+        for images in (sharp, blurry)
+    ]
+
+    assert [answer["p_value"] <= 0.01 for answer in answers] == [False, True]
+    assert all(answer["kernel"] == kernel for answer in answers)
+
+
+def test_the_ks_detector_says_which_classes_moved(service, as_files, held_out):
+    sharp, blurry = held_out.images[:64], blurred(held_out.images[:64], 2)
+
+    first, second = (
+        service.post("/drift", files=as_files(images), data={"detector": "ks"}).json()
+        for images in (sharp, blurry)
+    )
+
+    assert first["p_value"] > 0.01 >= second["p_value"]
+    distances = [moved["distance"] for moved in second["class_distances"]]
+    assert second["score"] == distances[0] == max(distances)
+    assert (second["kernel"], second["n_permutations"], second["driving_images"]) == (None, None, [])
+
+
+def test_the_label_shift_detector_says_which_class_is_missing(service, as_files, held_out):
+    few = held_out.images[held_out.labels != 3][:200]
+
+    everything, without = (
+        service.post("/drift", files=as_files(images), data={"detector": "label_shift"}).json()
+        for images in (held_out.images[:200], few)
+    )
+
+    assert everything["p_value"] > 0.01 >= without["p_value"]
+    foremost = without["class_counts"][0]
+    assert (foremost["label"], foremost["residual"] < -3) == ("3", True)
+    assert foremost["observed"] < foremost["expected"]
 
 
 def test_the_images_that_drive_the_score_are_the_strange_ones(service, as_files, held_out):
@@ -174,7 +216,9 @@ def test_models_says_what_is_loaded(service):
 
     assert (model["name"], model["ready"]) == ("mnist", True)
     assert model["classes"] == list("0123456789")
-    assert model["drift_reference"]["n_reference"] == 600
+    assert model["drift_reference"]["n_reference"] == 1000
+    assert model["drift_reference"]["max_batch"] == 1000
+    assert set(model["drift_reference"]["kernels"]) > {"gaussian", "aggregate"}
     assert model["metadata"]["accuracy"] >= 0.97
 
 

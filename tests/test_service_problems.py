@@ -77,6 +77,8 @@ def test_a_request_that_makes_no_sense_is_the_callers_problem(service, path, req
         ({"alpha": "0"}, "alpha"),
         ({"alpha": "nan"}, "alpha"),
         ({"alpha": "0.0005"}, "at least 1999 permutations"),
+        ({"alpha": "0.0005", "detector": "label_shift"}, "at least 1999 permutations"),
+        ({"n_permutations": "5000"}, "from 1 to 999 permutations"),
         ({"n_permutations": "1000000"}, "n_permutations"),
         ({"n_permutations": "many"}, "n_permutations"),
         ({"detector": "psychic"}, "detector"),

@@ -78,6 +78,15 @@ def test_the_drift_reference_of_another_model_is_refused(fake_model_folder):
         load_classifier(fake_model_folder, "fake", "1", DIGITS)
 
 
+def test_the_drift_reference_of_other_classes_is_refused(fake_model_folder):
+    samples = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    reference = Reference.fit(samples, torch.ones(20, 3) / 3, lengthscale_sample=samples + 1)
+    reference.save(fake_model_folder / "reference.safetensors")
+
+    with pytest.raises(ModelNotLoadedError, match="3 classes; the model has 2"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
 def test_golden_answers_of_another_shape_are_refused(fake_model_folder):
     change_golden(fake_model_folder, logits=lambda logits: logits[:, :1].contiguous())
 
