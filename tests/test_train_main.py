@@ -48,4 +48,4 @@ def test_arguments_that_make_no_sense_end_with_status_2(arguments):
 
 def test_more_samples_than_there_are_held_out_digits_are_refused(tmp_path):
     with pytest.raises(SystemExit, match="at most 1000"):
-        main(["samples", "--dataset", "embedded", "--out", str(tmp_path), "--count", "601"])
+        main(["samples", "--dataset", "embedded", "--out", str(tmp_path), "--count", "1001"])
