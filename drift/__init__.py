@@ -10,6 +10,7 @@ from drift.errors import (
     DriftError,
     FeatureShapeError,
     FeatureTypeError,
+    IndividualSamplesError,
     InvalidReferenceError,
     MissingProbabilitiesError,
     NonFiniteFeaturesError,
@@ -17,7 +18,6 @@ from drift.errors import (
     TooManyPermutationsError,
     UnknownKernelError,
     UnreachableAlphaError,
-    UnreadableSamplesError,
 )
 from drift.kernels import Kernel
 from drift.mmd import TwoSampleResult, mmd_permutation_test, mmd_score, witness
@@ -29,6 +29,7 @@ __all__ = [
     "DriftError",
     "FeatureShapeError",
     "FeatureTypeError",
+    "IndividualSamplesError",
     "InvalidReferenceError",
     "Kernel",
     "MissingProbabilitiesError",
@@ -39,7 +40,6 @@ __all__ = [
     "TwoSampleResult",
     "UnknownKernelError",
     "UnreachableAlphaError",
-    "UnreadableSamplesError",
     "mmd_permutation_test",
     "mmd_score",
     "witness",

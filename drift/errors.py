@@ -12,7 +12,6 @@ DriftError
 ├── MissingProbabilitiesError   a test of softmax outputs on a reference that has none
 ├── IndividualSamplesError      one score a sample, of a detector that scores a batch as a whole
 ├── NotFittedError              a detector that was not fitted
-├── UnreadableSamplesError      a file or folder of samples that cannot be read, or holds none
 └── InvalidReferenceError       a file that holds no reference, or a damaged one
 """
 
@@ -63,10 +62,6 @@ class IndividualSamplesError(DriftError):
 
 class NotFittedError(DriftError):
     """The detector has no reference yet."""
-
-
-class UnreadableSamplesError(DriftError):
-    """The file or folder holds no samples that can be read."""
 
 
 class InvalidReferenceError(DriftError):
