@@ -41,17 +41,6 @@ class SavableDetector(Detector):  # type: ignore[misc] # TorchDrift is not typed
                 f"{type(self).__name__} has no reference yet: call fit, or load a state_dict."
             )
 
-    def check_whole_batch(self, individual_samples: bool) -> None:
-        """Refuse to score samples one by one.
-
-        Raises:
-            IndividualSamplesError: That was asked.
-        """
-        if individual_samples:
-            raise IndividualSamplesError(
-                f"{type(self).__name__} scores a batch as a whole; MMDDetector scores samples too."
-            )
-
 
 class MMDDetector(SavableDetector):
     """Maximum mean discrepancy with an exact permutation p-value.
@@ -147,11 +136,12 @@ class MMDDetector(SavableDetector):
         self.reference = Reference.from_bytes(data, "The detector's state") if data else None
 
 
-class KSDetector(SavableDetector):
-    """Kolmogorov-Smirnov test of each dimension, Bonferroni-corrected, right on tied values too.
+class WholeBatchDetector(SavableDetector):
+    """A detector that scores a batch as a whole, and finds score and p-value in one go."""
 
-    Meant for softmax outputs; it takes any features.
-    """
+    def test(self, base_outputs: Tensor, outputs: Tensor) -> tuple[float, float]:
+        """Return the score and the p-value of a batch."""
+        raise NotImplementedError
 
     def predict_shift_from_features(
         self,
@@ -161,19 +151,35 @@ class KSDetector(SavableDetector):
         compute_p_value: bool,
         individual_samples: bool = False,
     ) -> Outcome:
-        """Return the largest D of all dimensions, and the p-value.
+        """Return the score and the p-value.
 
         Raises:
             NotFittedError: It has no reference yet.
-            DriftError: As `ks_test`, or samples were to be scored one by one.
+            IndividualSamplesError: Samples were to be scored one by one.
+            DriftError: No test can be made of this batch.
         """
         self.check_fitted()
-        self.check_whole_batch(individual_samples)
+        if individual_samples:
+            raise IndividualSamplesError(
+                f"{type(self).__name__} scores a batch as a whole; MMDDetector scores samples too."
+            )
+        score, p_value = self.test(base_outputs, outputs)
+        return torch.tensor(score), torch.tensor(p_value) if compute_p_value else None
+
+
+class KSDetector(WholeBatchDetector):
+    """Kolmogorov-Smirnov test of each dimension, Bonferroni-corrected, right on tied values too.
+
+    Meant for softmax outputs; it takes any features.
+    """
+
+    def test(self, base_outputs: Tensor, outputs: Tensor) -> tuple[float, float]:
+        """Return the largest D of all dimensions, and the p-value."""
         result = ks_test(base_outputs, outputs)
-        return torch.tensor(result.score), torch.tensor(result.p_value) if compute_p_value else None
+        return result.score, result.p_value
 
 
-class LabelShiftDetector(SavableDetector):
+class LabelShiftDetector(WholeBatchDetector):
     """χ² test of the predicted classes. It takes logits or softmax outputs, shape (n, K)."""
 
     def __init__(
@@ -183,22 +189,8 @@ class LabelShiftDetector(SavableDetector):
         self.n_permutations = n_permutations
         self.seed = seed
 
-    def predict_shift_from_features(
-        self,
-        base_outputs: Tensor,
-        outputs: Tensor,
-        compute_score: bool,  # noqa: ARG002 - TorchDrift passes it; the p-value needs the score anyway
-        compute_p_value: bool,
-        individual_samples: bool = False,
-    ) -> Outcome:
-        """Return χ² and the p-value.
-
-        Raises:
-            NotFittedError: It has no reference yet.
-            DriftError: As `label_shift_test`, or samples were to be scored one by one.
-        """
-        self.check_fitted()
-        self.check_whole_batch(individual_samples)
+    def test(self, base_outputs: Tensor, outputs: Tensor) -> tuple[float, float]:
+        """Return χ² and the p-value."""
         result = label_shift_test(
             base_outputs.argmax(dim=1),
             outputs.argmax(dim=1),
@@ -206,4 +198,4 @@ class LabelShiftDetector(SavableDetector):
             n_permutations=self.n_permutations,
             seed=self.seed,
         )
-        return torch.tensor(result.score), torch.tensor(result.p_value) if compute_p_value else None
+        return result.score, result.p_value
