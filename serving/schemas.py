@@ -4,8 +4,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from drift.kernels import CollectionName
+from drift.mmd import DEFAULT_KERNEL
+
 DriftDetector = Literal["mmd", "ks", "label_shift"]
-DriftKernel = Literal["aggregate", "gaussian", "exponential", "rational_quadratic"]
 
 
 class Form(BaseModel):
@@ -34,8 +36,8 @@ class DriftForm(Form):
             "the predicted classes."
         ),
     )
-    kernel: DriftKernel = Field(
-        "aggregate",
+    kernel: CollectionName = Field(
+        DEFAULT_KERNEL,
         description="Which kernel the MMD uses; aggregate looks through several of them at once.",
     )
     alpha: float = Field(
@@ -136,7 +138,7 @@ class DriftResponse(BaseModel):
 
     model: str = Field(description="name:version")
     detector: DriftDetector
-    kernel: DriftKernel | None = Field(None, description="Of the MMD.")
+    kernel: CollectionName | None = Field(None, description="Of the MMD.")
     score: float = Field(
         description="Unbiased MMD² (zero on average without drift) of the kernel that stands out most; "
         "the largest KS distance; or χ²."
