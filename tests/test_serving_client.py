@@ -96,6 +96,17 @@ def test_the_status_tells_drift_from_no_drift(folder, tmp_path_factory, capsys):
 
 
 @pytest.mark.usefixtures("url")
+@pytest.mark.parametrize(("detector", "says"), [("ks", "Kolmogorov-Smirnov"), ("label_shift", "expected")])
+def test_the_other_detectors_show_the_classes_that_moved(folder, capsys, detector, says):
+    status = main(["drift", "--detector", detector, str(folder)])
+
+    shown = capsys.readouterr().out
+    assert status in (OK, DRIFT)
+    assert says in shown
+    assert "Class" in shown
+
+
+@pytest.mark.usefixtures("url")
 def test_an_image_left_out_of_a_drift_test_is_named_and_shows_in_the_status(folder, capsys):
     (folder / "bad[red].png").write_bytes(b"?")
 
