@@ -5,6 +5,7 @@ a process of their own. Fitting is not in the time, since a reference is fitted 
 """
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -28,7 +29,6 @@ from drift.kernels import median_distance
 
 WIDTH = 128
 N_PERMUTATIONS = 999
-SIZES = [(n, m) for n in (1000, 10_000) for m in (16, 128, 1000)]
 # TorchDrift copies the whole kernel matrix twice for each permutation: beyond this size it would take hours,
 # so that a few permutations are timed, and the rest is their multiple.
 PATIENCE = 3000
@@ -59,17 +59,9 @@ def main() -> int:
     if options.case:
         print(json.dumps(asdict(CASES[options.case](options.n[0], options.m[0]))))
         return 0
-    chosen = [(n, m) for n, m in SIZES if n in options.n and m in options.m]
-    table = Table(
-        "n",
-        "m",
-        Column("test", no_wrap=True),
-        Column("time", no_wrap=True),
-        "ratio",
-        "memory",
-        "score",
-        "p-value",
-    )
+    chosen = list(itertools.product(options.n, options.m))
+    names = ("n", "m", "test", "time", "ratio", "memory", "score", "p-value")
+    table = Table(*(Column(name, no_wrap=True) for name in names))
     fits = dict[tuple[str, int], float]()
     with tqdm(total=len(chosen) * len(CASES)) as progress:
         for n, m in chosen:
