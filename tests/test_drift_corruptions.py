@@ -1,0 +1,92 @@
+"""Corruptions: what they do to images, on real digits."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from drift.corruptions import gaussian_blur, gaussian_noise, rotation, translation
+
+
+@pytest.fixture(scope="module")
+def digits(held_out) -> Tensor:
+    return held_out.images[:40].unsqueeze(1)  # (40, 1, 28, 28)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def detail(images: Tensor) -> float:
+    """Return how much neighbouring pixels differ."""
+    return images.float().diff(dim=-1).abs().mean().item()
+
+
+def test_the_stronger_the_blur_the_less_detail_is_left(digits):
+    left = [detail(digits)] + [detail(gaussian_blur(digits, sigma)) for sigma in (0.5, 1, 2, 4, 40)]
+
+    assert left == sorted(left, reverse=True)
+
+
+def test_a_slight_blur_keeps_the_ink(digits):
+    blurred = gaussian_blur(digits, 1)
+
+    assert blurred.dtype == torch.uint8
+    assert blurred.shape == digits.shape
+    assert blurred.float().mean().item() == pytest.approx(digits.float().mean().item(), rel=0.01)
+
+
+def test_noise_has_the_spread_that_was_asked_for(generator):
+    grey = torch.full((10, 1, 28, 28), 128, dtype=torch.uint8)
+
+    noisy = gaussian_noise(grey, 10, generator)
+
+    assert noisy.float().std().item() == pytest.approx(10, rel=0.05)
+    assert noisy.float().mean().item() == pytest.approx(128, abs=0.5)
+
+
+def test_noise_ends_at_black_and_white(digits, generator):
+    noisy = gaussian_noise(digits, 100, generator)
+
+    assert noisy.min() == 0
+    assert noisy.max() == 255
+
+
+def test_rotation_by_nothing_changes_nothing(digits, generator):
+    assert rotation(digits, 0, generator).equal(digits)
+
+
+def test_every_image_turns_by_an_angle_of_its_own_within_the_limit(generator):
+    images = torch.zeros(200, 1, 29, 29, dtype=torch.uint8)
+    images[:, :, 14, 15:] = 255  # a hand of a clock at three
+
+    turned = rotation(images, 40, generator)
+
+    rows, columns = torch.meshgrid(torch.arange(29.0), torch.arange(29.0), indexing="ij")
+    weights = turned.squeeze(1) / turned.sum(dim=(1, 2, 3)).view(-1, 1, 1)
+    angles = torch.atan2(
+        ((rows - 14) * weights).sum(dim=(1, 2)), ((columns - 14) * weights).sum(dim=(1, 2))
+    ).rad2deg()
+    assert -41 < angles.min() < -35
+    assert 35 < angles.max() < 41
+
+
+def test_translation_moves_every_image_by_whole_pixels_within_the_limit(generator):
+    images = torch.zeros(200, 1, 21, 41, dtype=torch.uint8)
+    images[:, :, 10, 20] = 255
+
+    moved = translation(images, 0.2, generator)
+
+    assert (moved.sum(dim=(1, 2, 3)) == 255).all()
+    _, _, rows, columns = moved.nonzero(as_tuple=True)
+    assert rows.min() == 6
+    assert rows.max() == 14
+    assert columns.min() == 12
+    assert columns.max() == 28
+
+
+@pytest.mark.parametrize("corrupt", [gaussian_noise, rotation, translation])
+def test_the_same_seed_corrupts_in_the_same_way(digits, corrupt):
+    first, second = (corrupt(digits, 0.3, torch.Generator().manual_seed(7)) for _ in range(2))
+
+    assert first.equal(second)
