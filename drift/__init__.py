@@ -4,6 +4,8 @@ Nothing here knows of HTTP, of BentoML or of a particular model: it works on flo
 features).
 """
 
+from drift.calibration import certify
+from drift.certificate import Certificate
 from drift.errors import (
     BatchTooLargeError,
     BatchTooSmallError,
@@ -20,12 +22,14 @@ from drift.errors import (
     UnreachableAlphaError,
 )
 from drift.kernels import Kernel
-from drift.mmd import TwoSampleResult, mmd_permutation_test, mmd_score, witness
+from drift.mmd import mmd_permutation_test, mmd_score, witness
 from drift.reference import Reference
+from drift.results import TwoSampleResult
 
 __all__ = [
     "BatchTooLargeError",
     "BatchTooSmallError",
+    "Certificate",
     "DriftError",
     "FeatureShapeError",
     "FeatureTypeError",
@@ -40,6 +44,7 @@ __all__ = [
     "TwoSampleResult",
     "UnknownKernelError",
     "UnreachableAlphaError",
+    "certify",
     "mmd_permutation_test",
     "mmd_score",
     "witness",

@@ -12,9 +12,7 @@ so a permutation, which only changes z, needs q and s alone, and its MMD² grows
 which is a whole number, as kernel values are: permutations are compared without any rounding.
 """
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,74 +24,16 @@ from drift.errors import (
     FeatureShapeError,
     FeatureTypeError,
     NonFiniteFeaturesError,
-    UnreachableAlphaError,
 )
 from drift.kernels import UNIT, CollectionName, Kernel, Points
 from drift.reference import Reference
+from drift.results import TwoSampleResult, combine
 
 DEFAULT_KERNEL: CollectionName = "aggregate"
 # Shares of the batch in the pooled sample: below the first, pairs are looked up one by one; above the second,
 # the matrix product of every pair is faster than the one that leaves out those that are not needed.
 FEW, MANY = 1 / 40, 1 / 8
 CHUNK = 250  # permutations of a large batch at a time, so that their memory stays small
-
-
-@dataclass(frozen=True)
-class KernelResult:
-    """What one kernel found.
-
-    Attributes:
-        kernel: The kernel, with its lengthscale.
-        score: Unbiased MMD²; zero on average when nothing has drifted, so it can be slightly negative.
-        p_value: Share of permutations (the observed one included) whose score is at least the observed score.
-    """
-
-    kernel: Kernel
-    score: float
-    p_value: float
-
-
-@dataclass(frozen=True)
-class TwoSampleResult:
-    """The outcome of a two-sample test.
-
-    Attributes:
-        score: That of the kernel that stands out most, where there are several.
-        p_value: Of all kernels together, corrected for their number.
-        n_permutations: Permutations drawn; the smallest possible p-value is 1 / (n_permutations + 1).
-        strongest: The kernel that stands out most: the smallest p-value, then the largest score.
-        kernels: What each kernel found.
-    """
-
-    score: float
-    p_value: float
-    n_permutations: int
-    strongest: Kernel
-    kernels: tuple[KernelResult, ...]
-
-    def is_drift(self, alpha: float) -> bool:
-        """Say whether the test rejects at significance level alpha.
-
-        Raises:
-            UnreachableAlphaError: alpha is below the smallest p-value, so the answer could only ever be no.
-        """
-        check_alpha(alpha, self.n_permutations)
-        return self.p_value <= alpha
-
-
-def check_alpha(alpha: float, n_permutations: int) -> None:
-    """Refuse a significance level that n_permutations permutations cannot reach.
-
-    Raises:
-        UnreachableAlphaError: alpha < 1 / (n_permutations + 1).
-    """
-    smallest = 1 / (n_permutations + 1)
-    if alpha < smallest:
-        enough = math.ceil(1 / max(alpha, 1e-18)) - 1
-        raise UnreachableAlphaError(
-            f"alpha {alpha:g} can never be reached: with {n_permutations} permutations the smallest p-value "
-            f"is {smallest:g}. Raise alpha, or take at least {enough} permutations."
-        )
 
 
 def mmd_permutation_test(
@@ -259,32 +199,6 @@ def unbiased_mmd(sums: KernelSums, from_reference: Tensor, within: Tensor) -> fl
     return (in_reference / (n * (n - 1)) + in_batch / (m * (m - 1)) - 2 * crossing / (n * m)) / UNIT
 
 
-def combine(kernels: Sequence[Kernel], scores: Sequence[float], statistics: Tensor) -> TwoSampleResult:
-    """Return the result of one or several kernels.
-
-    Each kernel ranks the batch among its permutations. Its best rank is compared with the best ranks of the
-    permutations, which are found in the same way; where these tie, as with several kernels they often do, the
-    sum of the ranks decides.
-
-    Args:
-        kernels: L kernels.
-        scores: The score of each.
-        statistics: T of the batch and of each permutation, for each kernel, shape (L, 1 + B), int64.
-    """
-    total = statistics.shape[1]
-    at_least = torch.stack(
-        [total - torch.searchsorted(values.sort().values, values) for values in statistics]
-    )  # how many reach each, (L, 1 + B)
-    ranks = at_least.min(dim=0).values * (at_least.numel() + 1) + at_least.sum(dim=0)
-    p_value = (ranks <= ranks[0]).sum().item() / total
-    results = tuple(
-        KernelResult(kernel, score, reached / total)
-        for kernel, score, reached in zip(kernels, scores, at_least[:, 0].tolist(), strict=True)
-    )
-    strongest = min(results, key=lambda result: (result.p_value, -result.score))
-    return TwoSampleResult(strongest.score, p_value, total - 1, strongest.kernel, results)
-
-
 def witness(reference: Reference, batch: Tensor, *, kernel: Kernel | None = None) -> Tensor:
     """Return how much each sample of the batch drives the score, shape (m,), float64.
 
@@ -316,31 +230,38 @@ def place(reference: Reference, batch: Tensor) -> Points:
     Raises:
         DriftError: As `mmd_permutation_test`.
     """
-    check_batch(reference, batch)
+    check_features(reference, batch)
+    check_size(reference, len(batch))
     return Points.of(batch.float(), reference.centre)
 
 
-def check_batch(reference: Reference, batch: Tensor) -> None:
-    """Refuse a batch that no test can be made of.
+def check_features(reference: Reference, features: Tensor) -> None:
+    """Refuse features that cannot be compared with the reference's.
 
     Raises:
         DriftError: As `mmd_permutation_test`.
     """
     width = reference.features.shape[1]
-    if batch.ndim != 2 or batch.shape[1] != width:
-        raise FeatureShapeError(f"The batch must be (m, {width}) features; it is {tuple(batch.shape)}.")
-    if not batch.is_floating_point():
+    if features.ndim != 2 or features.shape[1] != width:
+        raise FeatureShapeError(f"The batch must be (m, {width}) features; it is {tuple(features.shape)}.")
+    if not features.is_floating_point():
         raise FeatureTypeError(
-            f"The batch's features are {batch.dtype}; they must be floating-point numbers."
+            f"The batch's features are {features.dtype}; they must be floating-point numbers."
         )
-    if len(batch) < 2:
-        raise BatchTooSmallError(
-            f"A drift test needs a batch of at least 2 samples; this one has {len(batch)}."
-        )
-    if len(batch) > reference.max_batch:
+    if not features.float().isfinite().all():
+        raise NonFiniteFeaturesError("The batch holds NaN or infinite features: no distance to them exists.")
+
+
+def check_size(reference: Reference, m: int) -> None:
+    """Refuse a size of batch that the reference has no permutations for.
+
+    Raises:
+        DriftError: As `mmd_permutation_test`.
+    """
+    if m < 2:
+        raise BatchTooSmallError(f"A drift test needs a batch of at least 2 samples; this one has {m}.")
+    if m > reference.max_batch:
         raise BatchTooLargeError(
             f"The reference was fitted for batches of at most {reference.max_batch} samples; this one has "
-            f"{len(batch)}. Send it in parts, or fit a reference with a larger max_batch."
+            f"{m}. Send it in parts, or fit a reference with a larger max_batch."
         )
-    if not batch.float().isfinite().all():
-        raise NonFiniteFeaturesError("The batch holds NaN or infinite features: no distance to them exists.")

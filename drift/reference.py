@@ -1,16 +1,18 @@
 """The reference: the in-distribution sample that every batch is compared with."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import get_args
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from drift import storage
 from drift.bank import KernelSums, PermutationBank, Permutations, sum_kernels
+from drift.certificate import Certificate
 from drift.errors import (
     DriftError,
     FeatureShapeError,
@@ -34,6 +36,7 @@ from drift.kernels import (
 MAX_BATCH = 1000
 N_PERMUTATIONS = 999
 LENGTHSCALE_SAMPLES = 2000  # more of them give the same median, and take longer
+CERTIFICATE: TypeAdapter[Certificate | None] = TypeAdapter(Certificate | None)
 ALL_KERNELS: tuple[CollectionName, ...] = get_args(CollectionName)
 
 
@@ -48,6 +51,7 @@ class Reference:
         kernels: Each kernel, or collection of kernels, by its name.
         bank: Permutations for every batch size.
         sums: For each kernel, its sums within the reference.
+        certificate: How often it raises an alarm, where that was measured.
     """
 
     features: Tensor
@@ -56,6 +60,7 @@ class Reference:
     kernels: Mapping[CollectionName, tuple[Kernel, ...]]
     bank: PermutationBank
     sums: Mapping[Kernel, KernelSums]
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         check_samples(self.features, self.probabilities)
@@ -198,6 +203,7 @@ class Reference:
             },
             "lengthscale": self.lengthscale,
             "seed": self.bank.seed,
+            "certificate": self.certificate and asdict(self.certificate),
         }
         tensors = {
             "features": self.features,
@@ -239,7 +245,8 @@ class Reference:
             }
             bank = PermutationBank(tensors["orders"], tensors["of_batch"], facts["seed"])
             features, probabilities = tensors["features"], tensors["probabilities"]
-            return cls(features, probabilities, facts["lengthscale"], collections, bank, sums)
+            certificate = CERTIFICATE.validate_python(facts["certificate"])
+            return cls(features, probabilities, facts["lengthscale"], collections, bank, sums, certificate)
         except (DriftError, KeyError, IndexError, TypeError, ValueError) as error:
             raise InvalidReferenceError(f"{name} is no drift reference that can be used: {error}") from error
 

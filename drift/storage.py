@@ -14,7 +14,7 @@ from torch import Tensor
 from drift.errors import InvalidReferenceError
 
 FORMAT = "driftbento-reference"
-VERSION = 2
+VERSION = 3
 
 
 def pack(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:

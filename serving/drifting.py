@@ -8,7 +8,7 @@ from torch import Tensor
 from drift import Reference, mmd_permutation_test, witness
 from drift.ks import ks_test
 from drift.labels import label_shift_test
-from drift.mmd import check_alpha
+from drift.results import check_alpha
 from serving.schemas import ClassCount, ClassDistance, DriftForm, KernelScore
 
 MOVED_CLASSES = 10

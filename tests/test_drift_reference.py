@@ -108,7 +108,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
         pytest.param(lambda _: b"no such thing", id="another format"),
         pytest.param(lambda _: b"", id="empty"),
         pytest.param(lambda data: data.replace(b"lengthscale", b"lengthscalf"), id="another fact"),
-        pytest.param(lambda data: data.replace(b'version\\": 2', b'version\\": 1'), id="another version"),
+        pytest.param(lambda data: data.replace(b'version\\": 3', b'version\\": 1'), id="another version"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused(tmp_path, damage):

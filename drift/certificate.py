@@ -1,0 +1,90 @@
+"""What is known of how often a reference raises an alarm, without drift and with it."""
+
+from dataclasses import dataclass
+
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class AlarmRate:
+    """How many batches raised an alarm, with its Wilson interval.
+
+    Attributes:
+        rate: Share of the batches.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+    """
+
+    rate: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, alarms: int, batches: int) -> "AlarmRate":
+        """Return the rate of some alarms in some batches.
+
+        Source:
+            Wilson, JASA 22 (1927), as scipy.stats.binomtest computes it.
+        """
+        interval = stats.binomtest(alarms, batches).proportion_ci(CONFIDENCE, method="wilson")
+        return cls(alarms / batches, float(interval.low), float(interval.high))
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """How often batches without drift raise an alarm.
+
+    Attributes:
+        m: Size of the batches.
+        alpha: Significance level.
+        alarms: Share of batches whose p-value is at most alpha.
+    """
+
+    m: int
+    alpha: float
+    alarms: AlarmRate
+
+
+@dataclass(frozen=True)
+class SmallestBlur:
+    """The smallest Gaussian blur that is found nearly always.
+
+    Attributes:
+        m: Size of the batches.
+        sigma: Standard deviation of the blur in pixels; None where no blur that was tried is found.
+        alarms: Share of batches with this blur, or with the strongest one, that raise an alarm.
+    """
+
+    m: int
+    sigma: float | None
+    alarms: AlarmRate
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was measured of a reference on samples that are in no other use.
+
+    Intervals are for this reference and these held-out samples; the fewer samples there are, the more do
+    batches share, and the further may new images lie from what was measured.
+
+    Attributes:
+        kernel: The kernel of the test that was measured.
+        n_held_out: Held-out samples that the batches were drawn from.
+        n_batches: Batches of each size without drift.
+        false_alarms: For each size and significance level.
+        power: Share of blurred batches that counts as nearly always.
+        power_alpha: The significance level at which blur counts as found.
+        n_blurred_batches: Batches of each size with each blur.
+        blurs: For each size; none where the samples were features, which cannot be blurred.
+    """
+
+    kernel: str
+    n_held_out: int
+    n_batches: int
+    false_alarms: tuple[FalseAlarms, ...]
+    power: float
+    power_alpha: float
+    n_blurred_batches: int
+    blurs: tuple[SmallestBlur, ...]

@@ -1,0 +1,95 @@
+"""What a two-sample test found, and how the p-values of several kernels become one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from drift.errors import UnreachableAlphaError
+from drift.kernels import Kernel
+
+
+@dataclass(frozen=True)
+class KernelResult:
+    """What one kernel found.
+
+    Attributes:
+        kernel: The kernel, with its lengthscale.
+        score: Unbiased MMD²; zero on average when nothing has drifted, so it can be slightly negative.
+        p_value: Share of permutations (the observed one included) whose score is at least the observed score.
+    """
+
+    kernel: Kernel
+    score: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class TwoSampleResult:
+    """The outcome of a two-sample test.
+
+    Attributes:
+        score: That of the kernel that stands out most, where there are several.
+        p_value: Of all kernels together, corrected for their number.
+        n_permutations: Permutations drawn; the smallest possible p-value is 1 / (n_permutations + 1).
+        strongest: The kernel that stands out most: the smallest p-value, then the largest score.
+        kernels: What each kernel found.
+    """
+
+    score: float
+    p_value: float
+    n_permutations: int
+    strongest: Kernel
+    kernels: tuple[KernelResult, ...]
+
+    def is_drift(self, alpha: float) -> bool:
+        """Say whether the test rejects at significance level alpha.
+
+        Raises:
+            UnreachableAlphaError: alpha is below the smallest p-value, so the answer could only ever be no.
+        """
+        check_alpha(alpha, self.n_permutations)
+        return self.p_value <= alpha
+
+
+def check_alpha(alpha: float, n_permutations: int) -> None:
+    """Refuse a significance level that n_permutations permutations cannot reach.
+
+    Raises:
+        UnreachableAlphaError: alpha < 1 / (n_permutations + 1).
+    """
+    smallest = 1 / (n_permutations + 1)
+    if alpha < smallest:
+        enough = math.ceil(1 / max(alpha, 1e-18)) - 1
+        raise UnreachableAlphaError(
+            f"alpha {alpha:g} can never be reached: with {n_permutations} permutations the smallest p-value "
+            f"is {smallest:g}. Raise alpha, or take at least {enough} permutations."
+        )
+
+
+def combine(kernels: Sequence[Kernel], scores: Sequence[float], statistics: Tensor) -> TwoSampleResult:
+    """Return the result of one or several kernels.
+
+    Each kernel ranks the batch among its permutations. Its best rank is compared with the best ranks of the
+    permutations, which are found in the same way; where these tie, as with several kernels they often do, the
+    sum of the ranks decides.
+
+    Args:
+        kernels: L kernels.
+        scores: The score of each.
+        statistics: T of the batch and of each permutation, for each kernel, shape (L, 1 + B), int64.
+    """
+    total = statistics.shape[1]
+    at_least = torch.stack(
+        [total - torch.searchsorted(values.sort().values, values) for values in statistics]
+    )  # how many reach each, (L, 1 + B)
+    ranks = at_least.min(dim=0).values * (at_least.numel() + 1) + at_least.sum(dim=0)
+    p_value = (ranks <= ranks[0]).sum().item() / total
+    results = tuple(
+        KernelResult(kernel, score, reached / total)
+        for kernel, score, reached in zip(kernels, scores, at_least[:, 0].tolist(), strict=True)
+    )
+    strongest = min(results, key=lambda result: (result.p_value, -result.score))
+    return TwoSampleResult(strongest.score, p_value, total - 1, strongest.kernel, results)
