@@ -1,6 +1,10 @@
 """The two-sample test: its score against TorchDrift's, its p-value against brute force, its refusals."""
 
 import math
+import multiprocessing
+import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -250,6 +254,34 @@ def test_the_same_batch_gets_the_same_answer(dtype):
     first, second = fitted(100), fitted(100)
 
     assert mmd_permutation_test(first, sample(20, 1).to(dtype)) == mmd_permutation_test(second, sample(20, 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_the_same_over_a_thousand_batches():
+    """In a process of its own, where nothing else takes or frees any."""
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        grown = process.apply(megabytes_grown)
+
+    assert grown < 50
+
+
+def megabytes_grown() -> float:
+    """By how much a process's memory grows while it tests batches of 128, and now and then of other sizes."""
+    torch.set_num_threads(1)
+    reference = fitted(1000, kernels=["gaussian", "aggregate"], max_batch=128, n_permutations=999)
+    before = 0.0
+    for call in range(-100, 1000):
+        if call == 0:  # until then, it takes what it will need
+            before = resident_megabytes()
+        # Every other size is another one, so that keeping the permutations of all of them would show.
+        m = 128 if call % 25 else 88 + abs(call) // 25
+        kernel = "gaussian" if call % 10 else "aggregate"
+        mmd_permutation_test(reference, sample(m, call + 1000), kernel=kernel)
+    return resident_megabytes() - before
+
+
+def resident_megabytes() -> float:
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text()).group(1)) / 1024
 
 
 @pytest.mark.parametrize(
