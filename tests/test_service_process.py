@@ -1,6 +1,7 @@
 """The service as a process: its settings, its workers, what it does without a model or with a wrong one."""
 
 import socket
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,6 +24,15 @@ def test_limits_are_set_by_the_environment(store, serve, as_files, held_out):
     assert "more than 3 files" in too_many.json()["detail"]
     assert "at most 20,000" in too_large.json()["detail"]
     assert "at most 1,000" in too_fine.json()["detail"]
+
+
+def test_what_is_loaded_is_no_longer_looked_through_for_garbage(store, run_command):
+    """A collection of everything that is imported and loaded stops the service for 150 ms."""
+    code = "import gc, service; service.DriftBento.inner(); print(gc.get_freeze_count())"
+
+    frozen = run_command([sys.executable, "-c", code], store)
+
+    assert int(frozen.split()[-1]) > 100_000
 
 
 def test_a_request_that_takes_too_long_is_a_problem_too(store, serve, as_files, held_out):
