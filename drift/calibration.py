@@ -72,7 +72,8 @@ def certify(
     for m in measured:
         batches = draw_batches(len(held_out), m, n_batches, seed)
         p_values = pooled_p_values(reference, held_out, batches, kernel=kernel, progress=progress)
-        false_alarms += [FalseAlarms(m, alpha, alarm_rate(p_values, alpha)) for alpha in ALPHAS]
+        n_disjoint = len(held_out) // m
+        false_alarms += [FalseAlarms(m, alpha, n_disjoint, alarm_rate(p_values, alpha)) for alpha in ALPHAS]
         if blurred:
             few = batches[:N_BLURRED_BATCHES]
             # A blur that smaller batches show, larger ones show too.

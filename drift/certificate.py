@@ -39,11 +39,14 @@ class FalseAlarms:
     Attributes:
         m: Size of the batches.
         alpha: Significance level.
+        n_disjoint: How many such batches the held-out samples make that have no sample in common. Where they
+            are few, the interval is narrower than what is really known.
         alarms: Share of batches whose p-value is at most alpha.
     """
 
     m: int
     alpha: float
+    n_disjoint: int
     alarms: AlarmRate
 
 
@@ -66,8 +69,8 @@ class SmallestBlur:
 class Certificate:
     """What was measured of a reference on samples that are in no other use.
 
-    Intervals are for this reference and these held-out samples; the fewer samples there are, the more do
-    batches share, and the further may new images lie from what was measured.
+    Every batch is a sample of the distribution, so the rates are right on average; but batches of one pool
+    have samples in common, and the intervals are for the drawing of batches from these held-out samples.
 
     Attributes:
         kernel: The kernel of the test that was measured.

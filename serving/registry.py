@@ -63,6 +63,7 @@ def describe(model: Classifier | UnavailableModel) -> ModelInfo:
         kernels=list(model.reference.kernels),
         n_permutations=model.reference.bank.n_permutations,
         max_batch=model.reference.max_batch,
+        certificate=model.reference.certificate,
     )
     return ModelInfo(
         name=model.name,

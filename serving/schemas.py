@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
 
@@ -172,6 +173,7 @@ class DriftReferenceInfo(BaseModel):
     kernels: list[str]
     n_permutations: int
     max_batch: int = Field(description="The largest batch that can be tested.")
+    certificate: Certificate | None = Field(description="How often it raises an alarm, where measured.")
 
 
 class ModelInfo(BaseModel):

@@ -222,6 +222,21 @@ def test_models_says_what_is_loaded(service):
     assert model["metadata"]["accuracy"] >= 0.97
 
 
+def test_models_shows_how_often_the_reference_raises_an_alarm(service):
+    (model,) = service.get("/models").json()["models"]
+
+    certificate = model["drift_reference"]["certificate"]
+    assert certificate["n_batches"] >= 1000
+    assert {(one["m"], one["alpha"]) for one in certificate["false_alarms"]} == {
+        (m, alpha) for m in (16, 64, 256) for alpha in (0.05, 0.01)
+    }
+    for one in certificate["false_alarms"]:
+        assert one["alarms"]["low"] <= one["alarms"]["rate"] <= one["alarms"]["high"]
+        assert one["alarms"]["rate"] < 2.5 * one["alpha"]
+    small, medium, large = (blur["sigma"] for blur in certificate["blurs"])
+    assert 2 > small >= medium >= large > 0
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/docs.json", "/"])
 def test_bentomls_own_endpoints_answer(service, path):
     assert service.get(path).status_code == 200

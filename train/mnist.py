@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from drift import Reference
+from drift import Reference, certify
+from drift.corruptions import gaussian_blur
 from train.data import Digits, MnistSplits
 from train.publish import publish
 
@@ -114,18 +116,33 @@ def predict(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
-def publish_mnist(model: DigitClassifier, data: MnistSplits, *, seed: int) -> tuple[str, float]:
-    """Save a trained classifier with all that belongs to it; return its tag and held-out accuracy."""
-    _, accuracy = evaluate(model, data.held_out)
+def fit_reference(model: nn.Module, data: MnistSplits, *, certified: bool) -> Reference:
+    """Return the reference of a classifier, with or without its certificate, which takes a minute."""
     logits, features = predict(model, data.reference.images)
     _, training_features = predict(model, data.train.images[:LENGTHSCALE_DIGITS])
+    reference = Reference.fit(
+        features, logits.softmax(dim=1), lengthscale_sample=training_features, progress=True
+    )
+    if not certified:
+        return reference
+
+    def blurred(sigma: float) -> Tensor:
+        return predict(model, gaussian_blur(data.test.images.unsqueeze(1), sigma).squeeze(1))[1]
+
+    _, held_out = predict(model, data.test.images)
+    return replace(reference, certificate=certify(reference, held_out, blur=blurred, progress=True))
+
+
+def publish_mnist(
+    model: DigitClassifier, data: MnistSplits, reference: Reference, *, seed: int
+) -> tuple[str, float]:
+    """Save a trained classifier with all that belongs to it; return its tag and held-out accuracy."""
+    _, accuracy = evaluate(model, data.held_out)
     tag = publish(
         "mnist",
         model,
         labels=LABELS,
-        reference=Reference.fit(
-            features, logits.softmax(dim=1), lengthscale_sample=training_features, progress=True
-        ),
+        reference=reference,
         golden_images=data.test.images[:GOLDEN_DIGITS].unsqueeze(1),
         metadata={
             "dataset": data.name,
