@@ -20,6 +20,7 @@ from drift.errors import (
     TooManyPermutationsError,
     UnknownKernelError,
     UnreachableAlphaError,
+    UnreadableSamplesError,
 )
 from drift.kernels import Kernel
 from drift.mmd import mmd_permutation_test, mmd_score, witness
@@ -44,6 +45,7 @@ __all__ = [
     "TwoSampleResult",
     "UnknownKernelError",
     "UnreachableAlphaError",
+    "UnreadableSamplesError",
     "certify",
     "mmd_permutation_test",
     "mmd_score",

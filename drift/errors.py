@@ -11,6 +11,7 @@ DriftError
 ├── UnknownKernelError          a kernel that does not exist, or that the reference was not fitted with
 ├── MissingProbabilitiesError   a test of softmax outputs on a reference that has none
 ├── IndividualSamplesError      one score a sample, of a detector that scores a batch as a whole
+├── UnreadableSamplesError      a file that holds neither features nor images, or a damaged one
 ├── NotFittedError              a detector that was not fitted
 └── InvalidReferenceError       a file that holds no reference, or a damaged one
 """
@@ -58,6 +59,10 @@ class MissingProbabilitiesError(DriftError):
 
 class IndividualSamplesError(DriftError):
     """The detector scores a batch as a whole."""
+
+
+class UnreadableSamplesError(DriftError):
+    """The file holds no samples that can be tested."""
 
 
 class NotFittedError(DriftError):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
 from serving.batches import Item, read_batch
-from serving.drifting import check_form, run_test
+from serving.drifting import Batch, check_form, score_batch
 from serving.errors import (
     MalformedRequestError,
     NoDriftReferenceError,
@@ -22,15 +22,12 @@ from serving.schemas import (
     ClassifyResponse,
     DriftForm,
     DriftResponse,
-    DrivingImage,
     ImageError,
     Prediction,
     ProblemDocument,
 )
 from serving.settings import Settings
 from serving.uploads import Submission
-
-DRIVING_IMAGES = 10
 
 
 def classify(
@@ -85,30 +82,12 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
     items = read_batch(submission.uploads, limits, classifier.prepare, archives=True)
     usable, failed = usable_inputs(items), image_errors(items)
     probabilities, features = classifier.predict([pixels for _, pixels in usable])
+    batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
     try:
-        fields, driving = run_test(form, reference, classifier.labels, probabilities, features)
+        return score_batch(form, reference, classifier.tag, classifier.labels, batch)
     except DriftError as error:
         problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
         raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
-    return DriftResponse(
-        model=classifier.tag,
-        detector=form.detector,
-        alpha=form.alpha,
-        is_drift=fields["p_value"] <= form.alpha,
-        n_reference=len(reference),
-        n_batch=len(usable),
-        driving_images=[] if driving is None else foremost([item for item, _ in usable], driving),
-        image_errors=failed,
-        **fields,
-    )
-
-
-def foremost(items: Sequence[Item], driving: Tensor) -> list[DrivingImage]:
-    values, places = driving.topk(min(DRIVING_IMAGES, len(items)))
-    return [
-        DrivingImage(index=items[place].index, filename=items[place].filename, witness=value)
-        for value, place in zip(values.tolist(), places.tolist(), strict=True)
-    ]
 
 
 def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:

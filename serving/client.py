@@ -18,8 +18,9 @@ from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
+from serving.files import NoImagesError, image_files
+
 DEFAULT_URL = "http://localhost:3000"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
 FILES_PER_REQUEST = 100
 OK, ERROR, DRIFT = 0, 2, 3
 STATISTICS = {
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with httpx.Client(base_url=options.url, timeout=options.timeout) as client:
             status: int = options.run(client, options)
             return status
-    except ClientError as error:
+    except (ClientError, NoImagesError) as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
         return ERROR
 
@@ -140,22 +141,6 @@ def post(
     if not isinstance(answer, dict) or not {"model", "detail"} & answer.keys():
         raise ClientError(f"What answers at {client.base_url} is another service.")
     return answer
-
-
-def image_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Return the files that are named, and the images in the folders that are named, with short names."""
-    files: list[tuple[str, Path]] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append((path.name, path))
-            continue
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-        if not found:
-            raise ClientError(
-                f"There is no image in {path}: none of its files ends in {', '.join(sorted(SUFFIXES))}."
-            )
-        files += [(str(file.relative_to(path)), file) for file in found]
-    return files
 
 
 def classify_table(model: str, results: Sequence[dict[str, Any]]) -> Table:

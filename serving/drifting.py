@@ -1,6 +1,7 @@
 """The drift tests of a batch: which one was asked for, and what of its result is sent back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -9,35 +10,80 @@ from drift import Reference, mmd_permutation_test, witness
 from drift.ks import ks_test
 from drift.labels import label_shift_test
 from drift.results import check_alpha
-from serving.schemas import ClassCount, ClassDistance, DriftForm, KernelScore
+from serving.schemas import (
+    ClassCount,
+    ClassDistance,
+    DriftForm,
+    DriftResponse,
+    DrivingImage,
+    ImageError,
+    KernelScore,
+)
 
+DRIVING_IMAGES = 10
 MOVED_CLASSES = 10
 
 
-def run_test(
-    form: DriftForm, reference: Reference, labels: Sequence[str], probabilities: Tensor, features: Tensor
-) -> tuple[dict[str, Any], Tensor | None]:
+@dataclass(frozen=True)
+class Batch:
+    """The images of a batch as a model sees them.
+
+    Attributes:
+        images: Index and file name of each, m of them.
+        probabilities: Softmax outputs, shape (m, K).
+        features: Features, shape (m, d).
+        failed: Images that could not be used.
+    """
+
+    images: Sequence[tuple[int, str]]
+    probabilities: Tensor
+    features: Tensor
+    failed: Sequence[ImageError] = ()
+
+
+def score_batch(
+    form: DriftForm, reference: Reference, model: str, labels: Sequence[str], batch: Batch
+) -> DriftResponse:
     """Test a batch as the form says.
 
     Args:
         form: Which detector, with what.
         reference: What the batch is compared with.
+        model: The model's name and version.
         labels: The K class names.
-        probabilities: Softmax outputs of the batch, shape (m, K).
-        features: Its features, shape (m, d).
-
-    Returns:
-        The fields of the answer that depend on the detector; and how much each image drives the score, shape
-        (m,), where the detector can say it.
+        batch: What is tested.
 
     Raises:
         DriftError: No test can be made of this batch.
     """
+    driving = list[DrivingImage]()
     if form.detector == "ks":
-        return run_ks(reference, labels, probabilities), None
-    if form.detector == "label_shift":
-        return run_label_shift(form, reference, labels, probabilities), None
-    return run_mmd(form, reference, features)
+        fields = run_ks(reference, labels, batch.probabilities)
+    elif form.detector == "label_shift":
+        fields = run_label_shift(form, reference, labels, batch.probabilities)
+    else:
+        fields, drive = run_mmd(form, reference, batch.features)
+        driving = foremost(batch.images, drive)
+    return DriftResponse(
+        model=model,
+        detector=form.detector,
+        alpha=form.alpha,
+        is_drift=fields["p_value"] <= form.alpha,
+        n_reference=len(reference),
+        n_batch=len(batch.images),
+        driving_images=driving,
+        image_errors=list(batch.failed),
+        **fields,
+    )
+
+
+def foremost(images: Sequence[tuple[int, str]], drive: Tensor) -> list[DrivingImage]:
+    """Return the images that drive the score most, by how much each of them does, shape (m,)."""
+    values, places = drive.topk(min(DRIVING_IMAGES, len(images)))
+    return [
+        DrivingImage(index=images[place][0], filename=images[place][1], witness=value)
+        for value, place in zip(values.tolist(), places.tolist(), strict=True)
+    ]
 
 
 def check_form(form: DriftForm, reference: Reference) -> None:

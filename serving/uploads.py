@@ -1,5 +1,6 @@
 """Reading multipart requests: the files under `images`, the fields beside them, and nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -106,6 +107,15 @@ def parse_fields(form: FormData, form_type: type[FormType]) -> FormType:
             fields[name] = value
     if FILES_FIELD not in form:
         raise MalformedRequestError(f"The request holds no image. {HOW_TO_SEND}")
+    return validated(fields, form_type)
+
+
+def validated(fields: Mapping[str, str], form_type: type[FormType]) -> FormType:
+    """Return fields as a form.
+
+    Raises:
+        MalformedRequestError: One is unknown or out of range.
+    """
     try:
         return form_type.model_validate(fields)
     except ValidationError as error:

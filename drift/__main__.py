@@ -1,0 +1,120 @@
+"""`python -m drift`: fit a reference, score a batch against it, show how far it can be trusted.
+
+Exit status: 0 no drift, or done; 3 drift; 2 an error, or an image that could not be used.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.markup import escape
+
+from drift.calibration import N_BATCHES
+from drift.kernels import CollectionName
+from drift.mmd import DEFAULT_KERNEL
+from drift.reference import ALL_KERNELS, MAX_BATCH, N_PERMUTATIONS
+
+ERROR = 2
+SAMPLES = "folders of images; image, .npy, .npz, IDX or zip files of them; or .npy and .npz files of features"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    from drift import commands  # what they need takes seconds to load; --help should not
+
+    try:
+        status: int = getattr(commands, options.command)(options)
+    except commands.MISTAKES as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(commands.said(error))}")
+        return ERROR
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m drift", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model", help="in the BentoML store, NAME or NAME:VERSION, that sees the images")
+    common.add_argument("--json", action="store_true", help="print what was found as JSON")
+    add_fit(commands.add_parser("fit", parents=[common], help="fit a reference on held-out samples"))
+    add_score(commands.add_parser("score", parents=[common], help="say whether a batch has drifted"))
+    certificate = commands.add_parser(
+        "certificate", parents=[common], help="show how often a reference raises an alarm"
+    )
+    add_reference(certificate)
+    return top
+
+
+def add_fit(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument("samples", nargs="+", type=Path, metavar="SAMPLES", help=f"held-out ones: {SAMPLES}")
+    fit.add_argument("--out", type=Path, required=True, help="where to write the reference")
+    fit.add_argument(
+        "--kernels",
+        nargs="+",
+        choices=get_args(CollectionName),
+        default=ALL_KERNELS,
+        help="(default: all of them)",
+    )
+    fit.add_argument("--max-batch", type=batch_size, default=MAX_BATCH, help="(default: %(default)s)")
+    fit.add_argument("--n-permutations", type=positive, default=N_PERMUTATIONS, help="(default: %(default)s)")
+    fit.add_argument(
+        "--lengthscale-share",
+        type=share,
+        default=0.1,
+        help="of the samples that only give the lengthscale (default: %(default)s)",
+    )
+    fit.add_argument(
+        "--certificate-share",
+        type=share,
+        default=0.4,
+        help="of the samples on which false alarms are measured; 0 for no certificate (default: %(default)s)",
+    )
+    fit.add_argument(
+        "--batches", type=positive, default=N_BATCHES, help="of the certificate (default: %(default)s)"
+    )
+    fit.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+
+
+def add_score(score: argparse.ArgumentParser) -> None:
+    score.add_argument("samples", nargs="+", type=Path, metavar="SAMPLES", help=f"the batch: {SAMPLES}")
+    add_reference(score)
+    score.add_argument("--detector", default="mmd", help="mmd, ks or label_shift (default: %(default)s)")
+    score.add_argument(
+        "--kernel",
+        choices=get_args(CollectionName),
+        help=f"(default: {DEFAULT_KERNEL}, or the first that the reference has)",
+    )
+    score.add_argument("--alpha", default="0.05", help="significance level (default: %(default)s)")
+    score.add_argument("--n-permutations", help="(default: all that the reference holds)")
+
+
+def add_reference(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--reference", type=Path, help="a file that `fit` wrote (default: the model's own)")
+
+
+def share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{number:g} is no share from 0 to 1")
+    return number
+
+
+def batch_size(text: str) -> int:
+    number = int(text)
+    if not 2 <= number < 2**15:
+        raise argparse.ArgumentTypeError(f"{number} is not from 2 to 32,767")
+    return number
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""What the command line does."""
+
+import argparse
+import errno
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from drift.calibration import certify
+from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
+from drift.images import SeenImages, blur_of, load_model, see
+from drift.kernels import CollectionName
+from drift.mmd import DEFAULT_KERNEL
+from drift.reference import Reference
+from drift.samples import Samples, read_features
+from drift.tables import certificate_table
+from serving.client import DRIFT, ERROR, OK, drift_table
+from serving.drifting import Batch, check_form, score_batch
+from serving.errors import Problem
+from serving.files import NoImagesError
+from serving.models import Classifier
+from serving.schemas import DriftForm, ImageError
+from serving.uploads import validated
+
+MISTAKES = (DriftError, Problem, NoImagesError, OSError)
+
+
+def said(error: Exception) -> str:
+    """Return what a mistake's author should read."""
+    if isinstance(error, Problem):
+        return error.detail
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Fit a reference on some of the samples, certify it on others, and write it."""
+    if not options.out.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(options.out.parent))
+    classifier = options.model and load_model(options.model)
+    samples, images = read_samples(options.samples, classifier)
+    if images and images.failed:
+        show_failed(images.failed)
+        return ERROR
+    lengthscale, certificate, rest = deal(len(samples.names), options)
+    reference = Reference.fit(
+        samples.features[rest],
+        None if samples.probabilities is None else samples.probabilities[rest],
+        lengthscale_sample=samples.features[lengthscale],
+        kernels=options.kernels,
+        max_batch=options.max_batch,
+        n_permutations=options.n_permutations,
+        seed=options.seed,
+        progress=sys.stderr.isatty(),
+    )
+    if len(certificate):
+        measured = certify(
+            reference,
+            samples.features[certificate],
+            blur=blur_of(classifier, images.inputs[certificate]) if images else None,
+            kernel=usual_kernel(options.kernels),
+            n_batches=options.batches,
+            seed=options.seed,
+            progress=sys.stderr.isatty(),
+        )
+        reference = replace(reference, certificate=measured)
+    reference.save(options.out)
+    show_reference(reference, options)
+    return OK
+
+
+def deal(size: int, options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
+    """Deal samples out at random: to the lengthscale, the certificate, and the reference."""
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(options.seed))
+    lengthscale = max(2, round(options.lengthscale_share * size))
+    certificate = round(options.certificate_share * size)
+    if size - lengthscale - certificate < 2:
+        raise UnreadableSamplesError(
+            f"{size} samples are too few: {lengthscale} give the lengthscale, {certificate} the certificate, "
+            "and at least 2 must be left for the reference. Give more, or smaller shares."
+        )
+    first, second, rest = order.split([lengthscale, certificate, size - lengthscale - certificate])
+    return first, second, rest
+
+
+def usual_kernel(names: Iterable[CollectionName]) -> CollectionName:
+    """Return the default kernel where it is among those that a reference has, else the first of them."""
+    return DEFAULT_KERNEL if DEFAULT_KERNEL in names else next(iter(names))
+
+
+def score(options: argparse.Namespace) -> int:
+    """Test a batch, and say by the exit status what came out."""
+    classifier = options.model and load_model(options.model)
+    reference = read_reference(options, classifier)
+    fields = {name: getattr(options, name) for name in ("detector", "kernel", "alpha", "n_permutations")}
+    fields["kernel"] = options.kernel or usual_kernel(reference.kernels)
+    form = validated({name: value for name, value in fields.items() if value is not None}, DriftForm)
+    check_form(form, reference)
+    samples, images = read_samples(options.samples, classifier)
+    if form.detector != "mmd" and samples.probabilities is None:
+        raise UnreadableSamplesError(
+            f"The detector {form.detector} looks at softmax outputs, and the batch has none. Put them into a "
+            ".npz file as `probabilities`, beside `features`."
+        )
+    outputs = samples.features.new_empty(0, 0) if samples.probabilities is None else samples.probabilities
+    labels = classifier.labels if classifier else [str(index) for index in range(outputs.shape[1])]
+    failed = images.failed if images else ()
+    batch = Batch(list(enumerate(samples.names)), outputs, samples.features, failed)
+    answer = score_batch(form, reference, classifier.tag if classifier else "features", labels, batch)
+    if options.json:
+        print(answer.model_dump_json(indent=2))
+    else:
+        Console().print(drift_table(answer.model_dump()))
+    if answer.is_drift:
+        return DRIFT
+    return ERROR if failed else OK
+
+
+def certificate(options: argparse.Namespace) -> int:
+    """Show a reference's certificate."""
+    reference = read_reference(options, options.model and load_model(options.model))
+    if reference.certificate is None:
+        raise InvalidReferenceError(
+            "The reference has no certificate: it was fitted without one. Fit it again with one."
+        )
+    if options.json:
+        print(json.dumps(asdict(reference.certificate), indent=2))
+    else:
+        Console().print(certificate_table(reference.certificate))
+    return OK
+
+
+def read_reference(options: argparse.Namespace, classifier: Classifier | None) -> Reference:
+    """Return the reference of a file, or else the model's own.
+
+    Raises:
+        InvalidReferenceError: There is none, or it is not the model's.
+    """
+    if options.reference:
+        return Reference.load(options.reference)
+    if classifier is None:
+        raise InvalidReferenceError("Say against what: --reference FILE, --model NAME, or both.")
+    if classifier.reference is None:
+        raise InvalidReferenceError(
+            f"{classifier.tag} was saved without a reference. Name one with --reference."
+        )
+    return classifier.reference
+
+
+def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[Samples, SeenImages | None]:
+    """Return the features that files hold, or what a model sees in the images that they hold.
+
+    Raises:
+        UnreadableSamplesError: They hold images, and there is no model; or they cannot be used.
+    """
+    samples = read_features(paths)
+    if samples is not None:
+        return samples, None
+    if classifier is None:
+        raise UnreadableSamplesError("These are images: say which model is to see them, with --model NAME.")
+    images = see(paths, classifier, progress=sys.stderr.isatty())
+    return images.samples, images
+
+
+def show_reference(reference: Reference, options: argparse.Namespace) -> None:
+    facts = {
+        "reference": str(options.out),
+        "n_reference": len(reference),
+        "n_features": reference.features.shape[1],
+        "lengthscale": reference.lengthscale,
+        "kernels": list(reference.kernels),
+        "max_batch": reference.max_batch,
+        "n_permutations": reference.bank.n_permutations,
+        "certificate": reference.certificate and asdict(reference.certificate),
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return
+    console = Console(soft_wrap=True)
+    console.print(
+        f"{options.out}: {len(reference):,} samples of {facts['n_features']} features, lengthscale "
+        f"{reference.lengthscale:.4g}"
+    )
+    if reference.certificate:
+        console.print(certificate_table(reference.certificate))
+
+
+def show_failed(failed: Sequence[ImageError]) -> None:
+    console = Console(stderr=True, soft_wrap=True, markup=False)
+    for image in failed:
+        console.print(f"{image.filename}: {image.error.detail}")
+    console.print("A reference is of images that can all be used: mend or remove these. Nothing was written.")

@@ -1,0 +1,130 @@
+"""Images as the service sees them: the same decoding, the same preparation, the same model.
+
+This module alone, of all in this package, knows the service and BentoML's store, and only the command line
+imports it: a reference and a batch whose images were prepared in different ways would look like drift.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import bentoml
+import numpy as np
+import torch
+from bentoml.exceptions import BentoMLException
+from torch import Tensor
+from tqdm import tqdm
+
+from drift.errors import UnreadableSamplesError
+from drift.samples import Samples, read_idx
+from serving.answers import image_errors
+from serving.batches import Item, read_batch
+from serving.errors import ModelNotLoadedError, Problem
+from serving.files import image_files
+from serving.images import Pixels
+from serving.models import CHUNK, Classifier, forward, load_classifier
+from serving.schemas import ImageError
+from serving.settings import Settings
+from serving.uploads import Upload
+
+# Files on this machine are not sent by strangers: only what no machine could hold is refused.
+LIMITS = Settings(max_images=10_000_000, max_body_bytes=2**40)
+
+
+@dataclass(frozen=True)
+class SeenImages:
+    """Images, and what a model sees in them.
+
+    Attributes:
+        inputs: As the model takes them, shape (N, C, H, W), uint8.
+        samples: What the model sees.
+        failed: Images that could not be used.
+    """
+
+    inputs: Tensor
+    samples: Samples
+    failed: Sequence[ImageError]
+
+
+def load_model(name: str) -> Classifier:
+    """Return a model of the store.
+
+    Args:
+        name: Its name, or name:version.
+
+    Raises:
+        ModelNotLoadedError: There is none, or it cannot be used.
+    """
+    try:
+        stored = bentoml.models.get(name)
+    except BentoMLException as error:
+        raise ModelNotLoadedError(
+            f"The model store holds no {name!r}: {error} `bentoml models list` shows what there is."
+        ) from error
+    version = str(stored.tag.version)
+    return load_classifier(Path(stored.path), stored.tag.name, version, stored.info.metadata)
+
+
+def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> SeenImages:
+    """Return what a model sees in image files, folders of them, and archives.
+
+    Args:
+        paths: Folders, image files, and `.npy`, `.npz`, IDX and zip files of images.
+        classifier: The model.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        UnreadableSamplesError: An archive is damaged, or there is no image that can be used.
+        NoImagesError: A folder holds no image.
+        OSError: A file cannot be read at all.
+    """
+    usable, failed = list[tuple[str, Pixels]](), list[ImageError]()
+    for item in tqdm(read_items(paths, classifier), desc="images", unit="image", disable=not progress):
+        if isinstance(item.content, Problem):
+            failed += image_errors([item])
+        else:
+            usable.append((item.filename, item.content))
+    if not usable:
+        first = f" The first: {failed[0].filename}: {failed[0].error.detail}" if failed else ""
+        raise UnreadableSamplesError(f"None of the {len(failed)} images can be used.{first}")
+    inputs = torch.from_numpy(np.stack([pixels for _, pixels in usable]))
+    logits, features = predict(classifier, inputs, progress=progress)
+    samples = Samples([name for name, _ in usable], features, logits.softmax(dim=1))
+    return SeenImages(inputs, samples, failed)
+
+
+def read_items(paths: Sequence[Path], classifier: Classifier) -> Iterator[Item]:
+    """Give each image as its model takes it, or with the problem that it has, numbered through all files."""
+    count = 0
+    for name, path in image_files(paths):
+        images = read_idx(path)
+        data = path.read_bytes() if images is None else as_npy(images)
+        try:
+            items = read_batch([Upload(name, "", data)], LIMITS, classifier.prepare, archives=True)
+        except Problem as problem:
+            raise UnreadableSamplesError(f"{path}: {problem.detail}") from problem
+        yield from (Item(count + item.index, item.filename, item.content) for item in items)
+        count += len(items)
+
+
+def as_npy(images: Pixels) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, images)
+    return stream.getvalue()
+
+
+def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[Tensor, Tensor]:
+    """Return logits and features of inputs (N, C, H, W), with a progress bar."""
+    parts = tqdm(inputs.split(CHUNK), desc=classifier.tag, disable=not progress)
+    outputs = [forward(classifier.script, part) for part in parts]
+    return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
+
+
+def blur_of(classifier: Classifier, inputs: Tensor) -> Callable[[float], Tensor] | None:
+    """Return a function from a blur to the features of inputs with it; None where there is no torchvision."""
+    try:
+        from drift.corruptions import gaussian_blur  # the image of the service has no torchvision
+    except ModuleNotFoundError:
+        return None
+    return lambda sigma: forward(classifier.script, gaussian_blur(inputs, sigma))[1]
