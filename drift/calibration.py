@@ -165,12 +165,12 @@ def pooled_statistics(
     sums, m = reference.sums[kernel], batches.shape[1]
     permutations = reference.permutations(m, reference.bank.n_permutations)
     prefix, chosen = permutations.prefix.to_dense(), permutations.chosen.T.contiguous()  # (B, n), (m, B)
-    across = [
-        kernel(reference.points.squared_distances(points[start : start + BLOCK]), overwrite=True)
-        for start in range(0, len(points), BLOCK)
-    ]
-    from_reference = torch.cat([block.sum(dim=0) for block in across])  # (N,)
-    from_prefix = torch.cat([block.T @ prefix.T for block in across])  # (N, B)
+    parts = []
+    for start in range(0, len(points), BLOCK):
+        squared = reference.points.squared_distances(points[start : start + BLOCK])
+        across = kernel(squared, overwrite=True)
+        parts.append((across.sum(dim=0), across.T @ prefix.T))
+    from_reference, from_prefix = (torch.cat(part) for part in zip(*parts, strict=True))  # (N,), (N, B)
     statistics = torch.empty(len(batches), 1 + len(prefix), dtype=torch.int64)
     for index, rows in enumerate(batches):
         touched = from_prefix[rows]  # (m, B)

@@ -100,11 +100,13 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
     with running(blocks_with("scripts/serve"), clone, stranger, until="Ready at"):
         answers = run(blocks_with("curl"), clone, stranger)
         tables = run(blocks_with("serving.client"), clone, stranger)
+    shown = run(blocks_with("-m drift"), clone, stranger)
     with running(blocks_with("scripts/serve"), clone, stranger, until="Ready at") as seconds_of_second_start:
         pass
     few = stranger | {"PYTEST_ADDOPTS": "-k drift_reference"}  # all of them are running already
     tested = run(blocks_with("scripts/test"), clone, few)
-    trained = run(blocks_with("train mnist"), clone, stranger)
+    quickly = " --epochs 1 --no-certificate"  # the first start has trained for as long as it takes
+    trained = run(blocks_with("train mnist").strip() + quickly, clone, stranger)
     built = run(build, clone, stranger)
     with running(serve_bento, clone, stranger, until="Service driftbento initialized"):
         from_bento = run(blocks_with("curl"), clone, stranger)
@@ -116,6 +118,9 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
         assert answered.count('"p_value":0.001,"alpha":0.05,"is_drift":true') == 1
     assert "no drift" in tables
     assert '"is_drift": true' in tables
+    assert "Alarms at 0.05" in shown
+    assert '"is_drift": true' in shown
+    assert (clone / "reference.safetensors").exists()
     assert seconds_of_second_start < 60  # with room for a busy machine; the first start takes minutes
     assert re.search(r"\d+ passed", tested)
     version = re.search(r"Saved as (mnist:\w+)", trained).group(1)
