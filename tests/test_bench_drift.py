@@ -21,7 +21,7 @@ def rows() -> dict[str, list[str]]:
 
 
 def test_every_implementation_has_a_row_with_a_time_a_ratio_and_its_memory(rows):
-    assert rows.keys() == {"gaussian", "aggregate", "dense", "TorchDrift"}
+    assert rows.keys() == {"gaussian", "aggregate", "dense", "TorchDrift", "frouros"}
     for n, m, _, seconds, ratio, memory, _, p_value in rows.values():
         assert (n, m) == (str(N), str(M))
         assert float(seconds.removesuffix(" ms")) > 0
@@ -30,7 +30,7 @@ def test_every_implementation_has_a_row_with_a_time_a_ratio_and_its_memory(rows)
         assert 0 < float(p_value) <= 1
 
 
-@pytest.mark.parametrize("peer", ["dense", "TorchDrift"])
+@pytest.mark.parametrize("peer", ["dense", "TorchDrift", "frouros"])
 def test_the_peers_find_the_score_and_p_value_that_the_gaussian_kernel_does(rows, peer):
     """The score to all digits that are shown; the p-value but for the permutations, which differ."""
     score, p_value = map(float, rows["gaussian"][-2:])
