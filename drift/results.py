@@ -31,7 +31,7 @@ class TwoSampleResult:
     """The outcome of a two-sample test.
 
     Attributes:
-        score: That of the kernel that stands out most, where there are several.
+        score: That of the first kernel, which in the aggregate is the plain Gaussian.
         p_value: Of all kernels together, corrected for their number.
         n_permutations: Permutations drawn; the smallest possible p-value is 1 / (n_permutations + 1).
         strongest: The kernel that stands out most: the smallest p-value, then the largest score.
@@ -72,24 +72,36 @@ def check_alpha(alpha: float, n_permutations: int) -> None:
 def combine(kernels: Sequence[Kernel], scores: Sequence[float], statistics: Tensor) -> TwoSampleResult:
     """Return the result of one or several kernels.
 
-    Each kernel ranks the batch among its permutations. Its best rank is compared with the best ranks of the
-    permutations, which are found in the same way; where these tie, as with several kernels they often do, the
-    sum of the ranks decides.
+    The score is that of the first kernel, whatever the others find: the largest of several would be positive
+    without drift, and no longer comparable between batches.
 
     Args:
         kernels: L kernels.
         scores: The score of each.
         statistics: T of the batch and of each permutation, for each kernel, shape (L, 1 + B), int64.
     """
+    at_least = count_at_least(statistics)
     total = statistics.shape[1]
-    at_least = torch.stack(
-        [total - torch.searchsorted(values.sort().values, values) for values in statistics]
-    )  # how many reach each, (L, 1 + B)
-    ranks = at_least.min(dim=0).values * (at_least.numel() + 1) + at_least.sum(dim=0)
-    p_value = (ranks <= ranks[0]).sum().item() / total
     results = tuple(
         KernelResult(kernel, score, reached / total)
         for kernel, score, reached in zip(kernels, scores, at_least[:, 0].tolist(), strict=True)
     )
     strongest = min(results, key=lambda result: (result.p_value, -result.score))
-    return TwoSampleResult(strongest.score, p_value, total - 1, strongest.kernel, results)
+    return TwoSampleResult(scores[0], combined_p_value(at_least), total - 1, strongest.kernel, results)
+
+
+def count_at_least(statistics: Tensor) -> Tensor:
+    """Return how many of its kernel's statistics reach each statistic, itself included, shape (L, 1 + B)."""
+    ranked = [values.shape[0] - torch.searchsorted(values.sort().values, values) for values in statistics]
+    return torch.stack(ranked)
+
+
+def combined_p_value(at_least: Tensor) -> float:
+    """Return one p-value of all kernels, of what `count_at_least` returned.
+
+    Each kernel ranks the batch among its permutations. Its best rank is compared with the best ranks of the
+    permutations, which are found in the same way; where these tie, as with several kernels they often do, the
+    sum of the ranks decides.
+    """
+    ranks = at_least.min(dim=0).values * (at_least.numel() + 1) + at_least.sum(dim=0)
+    return (ranks <= ranks[0]).sum().item() / at_least.shape[1]

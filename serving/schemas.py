@@ -141,8 +141,8 @@ class DriftResponse(BaseModel):
     detector: DriftDetector
     kernel: CollectionName | None = Field(None, description="Of the MMD.")
     score: float = Field(
-        description="Unbiased MMD² (zero on average without drift) of the kernel that stands out most; "
-        "the largest KS distance; or χ²."
+        description="Unbiased MMD² (zero on average without drift), of the aggregate that of its plain "
+        "Gaussian kernel; the largest KS distance; or χ²."
     )
     p_value: float = Field(description="Corrected for the number of kernels or classes.")
     alpha: float
