@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from drift import Reference, mmd_permutation_test, witness
-from drift.ks import ks_test
+from drift.ks import check_samples, ks_test
 from drift.labels import label_shift_test
+from drift.mmd import check_features
 from drift.results import check_alpha
 from serving.schemas import (
     ClassCount,
@@ -56,6 +57,10 @@ def score_batch(
     Raises:
         DriftError: No test can be made of this batch.
     """
+    # Whichever of the two a detector looks at, a batch with a fault in the other is none to be judged.
+    check_features(reference, batch.features)
+    if form.detector != "mmd":
+        check_samples(reference.outputs, batch.probabilities)
     driving = list[DrivingImage]()
     if form.detector == "ks":
         fields = run_ks(reference, labels, batch.probabilities)
