@@ -17,7 +17,7 @@ from drift.errors import BatchTooSmallError
 from drift.kernels import CollectionName, Kernel, Points
 from drift.mmd import DEFAULT_KERNEL, check_features, permuted_statistics
 from drift.reference import Reference
-from drift.results import combine
+from drift.results import check_alpha, combined_p_value, count_at_least
 
 SIZES = (16, 64, 256)
 ALPHAS = (0.05, 0.01)
@@ -25,7 +25,7 @@ N_BATCHES = 1000
 N_BLURRED_BATCHES = 200
 POWER = 0.8
 POWER_ALPHA = 0.05
-SIGMAS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)  # pixels
+SIGMAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)  # pixels
 SHARE = 0.5  # of the pool that a batch may take: larger ones would be all but one and the same
 BLOCK = 1000  # samples of the pool at a time
 
@@ -50,30 +50,28 @@ def certify(
         held_out: Features of samples that are neither in the reference nor in training, shape (N, d).
         blur: From a standard deviation in pixels to the features of the same samples, blurred, shape (N, d).
         kernel: The kernel of the test.
-        sizes: Sizes of batches; those above half of N, or above what the reference takes, are left out.
+        sizes: Sizes of batches; those above half of N, or above what the reference takes, are left out. So
+            are significance levels that the reference's permutations cannot reach.
         n_batches: Batches of each size.
         seed: Of which samples are in which batch.
         progress: Whether to show progress bars.
 
     Raises:
         BatchTooSmallError: There are too few held-out samples for any of the sizes.
+        UnreachableAlphaError: The reference has so few permutations that it never raises an alarm at 0.05.
         DriftError: As `mmd_permutation_test`.
     """
-    largest = min(reference.max_batch, int(SHARE * len(held_out)))
-    measured = sorted(m for m in sizes if m <= largest)
-    if not measured:
-        raise BatchTooSmallError(
-            f"{len(held_out)} held-out samples are too few for a certificate, or batches of at most "
-            f"{reference.max_batch} too small: it takes twice as many as the smallest of its batches, "
-            f"{2 * min(sizes)}."
-        )
+    n_permutations = reference.bank.n_permutations
+    check_alpha(POWER_ALPHA, n_permutations)
+    alphas = [alpha for alpha in ALPHAS if alpha >= 1 / (n_permutations + 1)]
+    measured = measurable(sizes, len(held_out), reference.max_batch)
     blurred = None if blur is None else cache(blur)
     false_alarms, blurs = list[FalseAlarms](), list[SmallestBlur]()
     for m in measured:
         batches = draw_batches(len(held_out), m, n_batches, seed)
         p_values = pooled_p_values(reference, held_out, batches, kernel=kernel, progress=progress)
         n_disjoint = len(held_out) // m
-        false_alarms += [FalseAlarms(m, alpha, n_disjoint, alarm_rate(p_values, alpha)) for alpha in ALPHAS]
+        false_alarms += [FalseAlarms(m, alpha, n_disjoint, alarm_rate(p_values, alpha)) for alpha in alphas]
         if blurred:
             few = batches[:N_BLURRED_BATCHES]
             # A blur that smaller batches show, larger ones show too.
@@ -89,6 +87,22 @@ def certify(
         n_blurred_batches=min(n_batches, N_BLURRED_BATCHES),
         blurs=tuple(blurs),
     )
+
+
+def measurable(sizes: Sequence[int], n_held_out: int, max_batch: int) -> list[int]:
+    """Return the sizes of which held-out samples make batches that differ, in ascending order.
+
+    Raises:
+        BatchTooSmallError: There is none.
+    """
+    measured = sorted(m for m in sizes if m <= min(max_batch, int(SHARE * n_held_out)))
+    if not measured:
+        raise BatchTooSmallError(
+            f"A certificate takes {2 * min(sizes)} held-out samples, twice as many as the smallest of its "
+            f"batches, and a reference for batches of {min(sizes)}; there are {n_held_out} samples, for "
+            f"batches of at most {max_batch}."
+        )
+    return measured
 
 
 def draw_batches(size: int, m: int, count: int, seed: int) -> Tensor:
@@ -154,8 +168,7 @@ def pooled_p_values(
         statistics = torch.stack(
             [pooled_statistics(reference, one, points, batches, bar.update) for one in kernels], dim=1
         )  # (T, L, 1 + B)
-    unscored = [0.0] * len(kernels)  # the p-value does not depend on the scores
-    return torch.tensor([combine(kernels, unscored, batch).p_value for batch in statistics])
+    return torch.tensor([combined_p_value(count_at_least(batch)) for batch in statistics])
 
 
 def pooled_statistics(

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from drift.calibration import draw_batches, pooled_p_values
+from drift.kernels import median_distance
 from train.data import Digits, MnistSplits
-from train.mnist import DigitClassifier, evaluate, predict, train_classifier
+from train.mnist import LENGTHSCALE_DIGITS, DigitClassifier, evaluate, predict, train_classifier
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +71,21 @@ def test_training_stops_when_validation_no_longer_improves_and_returns_the_best(
     assert "epoch 40" not in shown
     assert len(losses) > losses.index(min(losses)) + 1
     assert evaluate(model, hopeless.validation)[0] == pytest.approx(min(losses), abs=1e-4)
+
+
+def test_lengthscale_reference_and_certificate_are_of_digits_that_are_in_no_other_use(classifier, splits):
+    reference = classifier.reference
+    training, held_out, test = (
+        predict(classifier.script, digits.images)[1]
+        for digits in (splits.train, splits.reference, splits.test)
+    )
+
+    assert reference.lengthscale == pytest.approx(median_distance(training[:LENGTHSCALE_DIGITS]), rel=1e-4)
+    torch.testing.assert_close(reference.features, held_out, rtol=1e-3, atol=1e-3)
+    certificate = reference.certificate
+    assert certificate.n_held_out == len(splits.test)
+    batches = draw_batches(len(test), 16, certificate.n_batches, seed=0)
+    p_values = pooled_p_values(reference, test, batches, kernel=certificate.kernel)
+    at_5 = next(one for one in certificate.false_alarms if (one.m, one.alpha) == (16, 0.05))
+    # Features that were computed in other chunks differ in their last digits, which may move a few p-values.
+    assert at_5.alarms.rate == pytest.approx((p_values <= 0.05).double().mean().item(), abs=0.003)
