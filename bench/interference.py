@@ -204,15 +204,17 @@ def send(form: Form, address: str, clients: int, begin: float, end: float) -> li
 def cells(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
     classify, *drift = outcomes
     return [
-        *(milliseconds(np.percentile(classify.seconds, share)) for share in (50, 99, 100)),
+        *percentiles(classify, 50, 99, 100),
         f"{len(classify.seconds) / seconds:,.0f}",
         str(sum(outcome.errors for outcome in outcomes)),
-        *(milliseconds(np.percentile(one.seconds, share)) for one in drift for share in (50, 100)),
+        *(cell for one in drift for cell in percentiles(one, 50, 100)),
     ]
 
 
-def milliseconds(seconds: float) -> str:
-    return f"{seconds * 1000:,.1f} ms"
+def percentiles(outcome: Outcome, *shares: int) -> list[str]:
+    if not outcome.seconds:
+        return ["–"] * len(shares)
+    return [f"{seconds * 1000:,.1f} ms" for seconds in np.percentile(outcome.seconds, shares)]
 
 
 if __name__ == "__main__":

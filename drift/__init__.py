@@ -1,7 +1,7 @@
 """The statistics of drift: whether a batch of features comes from the distribution of a reference sample.
 
-Nothing here knows of HTTP, of BentoML or of a particular model: it works on float tensors of shape (samples,
-features).
+It works on float tensors of shape (samples, features). Nothing but the command line knows of the service, of
+BentoML or of a particular model.
 """
 
 from drift.calibration import certify

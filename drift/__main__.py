@@ -15,21 +15,26 @@ from rich.markup import escape
 from drift.calibration import N_BATCHES
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from drift.reference import ALL_KERNELS, MAX_BATCH, N_PERMUTATIONS
+from drift.reference import MAX_BATCH, N_PERMUTATIONS
 
-ERROR = 2
+ERROR, INTERRUPTED = 2, 130
+FEWEST_PERMUTATIONS = 19
 SAMPLES = "folders of images; image, .npy, .npz, IDX or zip files of them; or .npy and .npz files of features"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    from drift import commands  # what they need takes seconds to load; --help should not
+    from drift import commands  # BentoML and the service take seconds to load; --help does without
 
     try:
         status: int = getattr(commands, options.command)(options)
     except commands.MISTAKES as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(commands.said(error))}")
+        Console(stderr=True, soft_wrap=True, emoji=False).print(
+            f"[bold red]error:[/] {escape(commands.said(error))}"
+        )
         return ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return status
 
 
@@ -52,14 +57,14 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("samples", nargs="+", type=Path, metavar="SAMPLES", help=f"held-out ones: {SAMPLES}")
     fit.add_argument("--out", type=Path, required=True, help="where to write the reference")
     fit.add_argument(
-        "--kernels",
-        nargs="+",
+        "--kernel",
+        action="append",
+        dest="kernels",
         choices=get_args(CollectionName),
-        default=ALL_KERNELS,
-        help="(default: all of them)",
+        help="of the tests to come; may be given several times (default: all of them)",
     )
     fit.add_argument("--max-batch", type=batch_size, default=MAX_BATCH, help="(default: %(default)s)")
-    fit.add_argument("--n-permutations", type=positive, default=N_PERMUTATIONS, help="(default: %(default)s)")
+    fit.add_argument("--n-permutations", type=enough, default=N_PERMUTATIONS, help="(default: %(default)s)")
     fit.add_argument(
         "--lengthscale-share",
         type=share,
@@ -75,7 +80,7 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--batches", type=positive, default=N_BATCHES, help="of the certificate (default: %(default)s)"
     )
-    fit.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+    fit.add_argument("--seed", type=seed, default=0, help="of everything random (default: %(default)s)")
 
 
 def add_score(score: argparse.ArgumentParser) -> None:
@@ -93,6 +98,22 @@ def add_score(score: argparse.ArgumentParser) -> None:
 
 def add_reference(command: argparse.ArgumentParser) -> None:
     command.add_argument("--reference", type=Path, help="a file that `fit` wrote (default: the model's own)")
+
+
+def seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**32:
+        raise argparse.ArgumentTypeError(f"{number} is not from 0 to {2**32 - 1}")
+    return number
+
+
+def enough(text: str) -> int:
+    number = int(text)
+    if number < FEWEST_PERMUTATIONS:
+        raise argparse.ArgumentTypeError(
+            f"{number} is not at least {FEWEST_PERMUTATIONS}, without which nothing is found at alpha 0.05"
+        )
+    return number
 
 
 def share(text: str) -> float:

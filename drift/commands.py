@@ -3,6 +3,8 @@
 import argparse
 import errno
 import json
+import math
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -12,12 +14,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from drift.calibration import certify
+from drift.calibration import SIZES, certify, measurable
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
 from drift.images import SeenImages, blur_of, load_model, see
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from drift.reference import Reference
+from drift.reference import ALL_KERNELS, Reference
 from drift.samples import Samples, read_features
 from drift.tables import certificate_table
 from serving.client import DRIFT, ERROR, OK, drift_table
@@ -28,6 +30,7 @@ from serving.models import Classifier
 from serving.schemas import DriftForm, ImageError
 from serving.uploads import validated
 
+FEWEST_FOR_LENGTHSCALE = 20  # of fewer, the median distance says little
 MISTAKES = (DriftError, Problem, NoImagesError, OSError)
 
 
@@ -42,52 +45,86 @@ def said(error: Exception) -> str:
 
 def fit(options: argparse.Namespace) -> int:
     """Fit a reference on some of the samples, certify it on others, and write it."""
-    if not options.out.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "no such folder", str(options.out.parent))
-    classifier = options.model and load_model(options.model)
+    check_writable(options.out)
+    classifier = None if options.model is None else load_model(options.model)
     samples, images = read_samples(options.samples, classifier)
     if images and images.failed:
         show_failed(images.failed)
         return ERROR
-    lengthscale, certificate, rest = deal(len(samples.names), options)
+    lengthscale, certificate, rest = deal(samples.features, options)
+    kernels = options.kernels or ALL_KERNELS
     reference = Reference.fit(
         samples.features[rest],
         None if samples.probabilities is None else samples.probabilities[rest],
         lengthscale_sample=samples.features[lengthscale],
-        kernels=options.kernels,
+        kernels=kernels,
         max_batch=options.max_batch,
         n_permutations=options.n_permutations,
         seed=options.seed,
         progress=sys.stderr.isatty(),
     )
+    measured = None
     if len(certificate):
         measured = certify(
             reference,
             samples.features[certificate],
-            blur=blur_of(classifier, images.inputs[certificate]) if images else None,
-            kernel=usual_kernel(options.kernels),
+            blur=blur_of(classifier, images.inputs[certificate]) if classifier and images else None,
+            kernel=usual_kernel(kernels),
             n_batches=options.batches,
             seed=options.seed,
             progress=sys.stderr.isatty(),
         )
-        reference = replace(reference, certificate=measured)
-    reference.save(options.out)
-    show_reference(reference, options)
+    source = source_of(classifier) if images else ""
+    replace(reference, certificate=measured, source=source).save(options.out)
+    show_reference(Reference.load(options.out), options.out, as_json=options.json)
     return OK
 
 
-def deal(size: int, options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
-    """Deal samples out at random: to the lengthscale, the certificate, and the reference."""
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(options.seed))
-    lengthscale = max(2, round(options.lengthscale_share * size))
-    certificate = round(options.certificate_share * size)
-    if size - lengthscale - certificate < 2:
+def check_writable(out: Path) -> None:
+    """Refuse a place where nothing could be written, before all the work.
+
+    Raises:
+        OSError: It is one.
+    """
+    if out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(out))
+    if not out.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(out.parent))
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "nothing can be written to this folder", str(out.parent))
+
+
+def deal(features: Tensor, options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
+    """Deal samples out at random: to the lengthscale, the certificate, and the reference.
+
+    Copies of one sample stay together: one of them in the reference and another in the certificate would make
+    false alarms look rarer than they are.
+
+    Raises:
+        UnreadableSamplesError: There are too few.
+        BatchTooSmallError: There are too few for the certificate.
+    """
+    size = len(features)
+    _, copies = features.unique(dim=0, return_inverse=True)  # which of the different samples each one is
+    places = torch.randperm(int(copies.max()) + 1, generator=torch.Generator().manual_seed(options.seed))
+    order = places[copies].argsort(stable=True)
+    ends = (places[copies][order].diff() > 0).nonzero().flatten() + 1  # where one sample's copies end
+    lengthscale = max(FEWEST_FOR_LENGTHSCALE, round(options.lengthscale_share * size))
+    certificate = math.ceil(options.certificate_share * size)
+    cuts = [int(ends[ends >= cut][:1].sum()) for cut in (lengthscale, lengthscale + certificate)]
+    if not 0 < cuts[0] <= cuts[1] < size - 1:
         raise UnreadableSamplesError(
             f"{size} samples are too few: {lengthscale} give the lengthscale, {certificate} the certificate, "
             "and at least 2 must be left for the reference. Give more, or smaller shares."
         )
-    first, second, rest = order.split([lengthscale, certificate, size - lengthscale - certificate])
+    if certificate:
+        measurable(SIZES, cuts[1] - cuts[0], options.max_batch)
+    first, second, rest = order.tensor_split(cuts)
     return first, second, rest
+
+
+def source_of(classifier: Classifier | None) -> str:
+    return "" if classifier is None else str(classifier.metadata.get("weights_sha256", ""))
 
 
 def usual_kernel(names: Iterable[CollectionName]) -> CollectionName:
@@ -97,7 +134,7 @@ def usual_kernel(names: Iterable[CollectionName]) -> CollectionName:
 
 def score(options: argparse.Namespace) -> int:
     """Test a batch, and say by the exit status what came out."""
-    classifier = options.model and load_model(options.model)
+    classifier = None if options.model is None else load_model(options.model)
     reference = read_reference(options, classifier)
     fields = {name: getattr(options, name) for name in ("detector", "kernel", "alpha", "n_permutations")}
     fields["kernel"] = options.kernel or usual_kernel(reference.kernels)
@@ -117,7 +154,7 @@ def score(options: argparse.Namespace) -> int:
     if options.json:
         print(answer.model_dump_json(indent=2))
     else:
-        Console().print(drift_table(answer.model_dump()))
+        Console(emoji=False).print(drift_table(answer.model_dump()))
     if answer.is_drift:
         return DRIFT
     return ERROR if failed else OK
@@ -125,7 +162,7 @@ def score(options: argparse.Namespace) -> int:
 
 def certificate(options: argparse.Namespace) -> int:
     """Show a reference's certificate."""
-    reference = read_reference(options, options.model and load_model(options.model))
+    reference = read_reference(options, None if options.model is None else load_model(options.model))
     if reference.certificate is None:
         raise InvalidReferenceError(
             "The reference has no certificate: it was fitted without one. Fit it again with one."
@@ -133,7 +170,7 @@ def certificate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(reference.certificate), indent=2))
     else:
-        Console().print(certificate_table(reference.certificate))
+        Console(emoji=False).print(certificate_table(reference.certificate))
     return OK
 
 
@@ -143,8 +180,11 @@ def read_reference(options: argparse.Namespace, classifier: Classifier | None) -
     Raises:
         InvalidReferenceError: There is none, or it is not the model's.
     """
-    if options.reference:
-        return Reference.load(options.reference)
+    if options.reference is not None:
+        reference = Reference.load(options.reference)
+        if classifier:
+            check_origin(reference, classifier)
+        return reference
     if classifier is None:
         raise InvalidReferenceError("Say against what: --reference FILE, --model NAME, or both.")
     if classifier.reference is None:
@@ -152,6 +192,21 @@ def read_reference(options: argparse.Namespace, classifier: Classifier | None) -
             f"{classifier.tag} was saved without a reference. Name one with --reference."
         )
     return classifier.reference
+
+
+def check_origin(reference: Reference, classifier: Classifier) -> None:
+    """Refuse a reference that holds what another model saw.
+
+    Raises:
+        InvalidReferenceError: It does.
+    """
+    of_another = reference.source and reference.source != source_of(classifier)
+    n_features, n_classes = reference.features.shape[1], reference.probabilities.shape[1]
+    other_width = classifier.reference is not None and n_features != classifier.reference.features.shape[1]
+    if of_another or other_width or n_classes not in (0, len(classifier.labels)):
+        raise InvalidReferenceError(
+            f"The reference was fitted with another model than {classifier.tag}. Fit one with this model."
+        )
 
 
 def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[Samples, SeenImages | None]:
@@ -169,9 +224,9 @@ def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[
     return images.samples, images
 
 
-def show_reference(reference: Reference, options: argparse.Namespace) -> None:
+def show_reference(reference: Reference, out: Path, *, as_json: bool) -> None:
     facts = {
-        "reference": str(options.out),
+        "reference": str(out),
         "n_reference": len(reference),
         "n_features": reference.features.shape[1],
         "lengthscale": reference.lengthscale,
@@ -180,12 +235,12 @@ def show_reference(reference: Reference, options: argparse.Namespace) -> None:
         "n_permutations": reference.bank.n_permutations,
         "certificate": reference.certificate and asdict(reference.certificate),
     }
-    if options.json:
+    if as_json:
         print(json.dumps(facts, indent=2))
         return
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False, markup=False)
     console.print(
-        f"{options.out}: {len(reference):,} samples of {facts['n_features']} features, lengthscale "
+        f"{out}: {len(reference):,} samples of {facts['n_features']} features, lengthscale "
         f"{reference.lengthscale:.4g}"
     )
     if reference.certificate:
@@ -193,7 +248,7 @@ def show_reference(reference: Reference, options: argparse.Namespace) -> None:
 
 
 def show_failed(failed: Sequence[ImageError]) -> None:
-    console = Console(stderr=True, soft_wrap=True, markup=False)
+    console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
     for image in failed:
         console.print(f"{image.filename}: {image.error.detail}")
     console.print("A reference is of images that can all be used: mend or remove these. Nothing was written.")

@@ -1,10 +1,11 @@
 """Images as the service sees them: the same decoding, the same preparation, the same model.
 
-This module alone, of all in this package, knows the service and BentoML's store, and only the command line
-imports it: a reference and a batch whose images were prepared in different ways would look like drift.
+A reference and a batch whose images were prepared in different ways would look like drift. So the command
+line, and it alone in this package, knows the service and BentoML's store.
 """
 
 import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ from serving.schemas import ImageError
 from serving.settings import Settings
 from serving.uploads import Upload
 
-# Files on this machine are not sent by strangers: only what no machine could hold is refused.
-LIMITS = Settings(max_images=10_000_000, max_body_bytes=2**40)
+# The service's limits, and its settings in the environment, are for files that strangers send.
+LIMITS = Settings.model_construct(max_images=10_000_000, max_body_bytes=2**40, max_pixels=10**9)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def load_model(name: str) -> Classifier:
     """
     try:
         stored = bentoml.models.get(name)
-    except BentoMLException as error:
+    except (BentoMLException, ValueError) as error:  # the latter of names that cannot be
         raise ModelNotLoadedError(
             f"The model store holds no {name!r}: {error} `bentoml models list` shows what there is."
         ) from error
@@ -86,8 +87,10 @@ def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> See
         else:
             usable.append((item.filename, item.content))
     if not usable:
-        first = f" The first: {failed[0].filename}: {failed[0].error.detail}" if failed else ""
-        raise UnreadableSamplesError(f"None of the {len(failed)} images can be used.{first}")
+        if not failed:
+            raise UnreadableSamplesError(f"There is no image in {', '.join(map(str, paths))}.")
+        first = f"{failed[0].filename}: {failed[0].error.detail}"
+        raise UnreadableSamplesError(f"None of the {len(failed)} images can be used. The first: {first}")
     inputs = torch.from_numpy(np.stack([pixels for _, pixels in usable]))
     logits, features = predict(classifier, inputs, progress=progress)
     samples = Samples([name for name, _ in usable], features, logits.softmax(dim=1))
@@ -126,5 +129,11 @@ def blur_of(classifier: Classifier, inputs: Tensor) -> Callable[[float], Tensor]
     try:
         from drift.corruptions import gaussian_blur  # the image of the service has no torchvision
     except ModuleNotFoundError:
+        print("The certificate says nothing of blur: that takes torchvision.", file=sys.stderr)
         return None
-    return lambda sigma: forward(classifier.script, gaussian_blur(inputs, sigma))[1]
+
+    def blurred(sigma: float) -> Tensor:
+        parts = inputs.split(CHUNK)  # since what is blurred takes many times the memory of what is not
+        return torch.cat([forward(classifier.script, gaussian_blur(part, sigma))[1] for part in parts])
+
+    return blurred

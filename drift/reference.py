@@ -52,6 +52,7 @@ class Reference:
         bank: Permutations for every batch size.
         sums: For each kernel, its sums within the reference.
         certificate: How often it raises an alarm, where that was measured.
+        source: What made the features, such as a checksum of the model's weights, where it is known.
     """
 
     features: Tensor
@@ -61,6 +62,7 @@ class Reference:
     bank: PermutationBank
     sums: Mapping[Kernel, KernelSums]
     certificate: Certificate | None = None
+    source: str = ""
 
     def __post_init__(self) -> None:
         check_samples(self.features, self.probabilities)
@@ -204,6 +206,7 @@ class Reference:
             "lengthscale": self.lengthscale,
             "seed": self.bank.seed,
             "certificate": self.certificate and asdict(self.certificate),
+            "source": self.source,
         }
         tensors = {
             "features": self.features,
@@ -246,7 +249,8 @@ class Reference:
             bank = PermutationBank(tensors["orders"], tensors["of_batch"], facts["seed"])
             features, probabilities = tensors["features"], tensors["probabilities"]
             certificate = CERTIFICATE.validate_python(facts["certificate"])
-            return cls(features, probabilities, facts["lengthscale"], collections, bank, sums, certificate)
+            known = {"certificate": certificate, "source": facts["source"]}
+            return cls(features, probabilities, facts["lengthscale"], collections, bank, sums, **known)
         except (DriftError, KeyError, IndexError, TypeError, ValueError) as error:
             raise InvalidReferenceError(f"{name} is no drift reference that can be used: {error}") from error
 

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -80,12 +79,15 @@ def features_in(path: Path) -> tuple[Tensor, Tensor | None] | None:
     features = arrays.get("features", next(iter(arrays.values())) if len(arrays) == 1 else None)
     if features is None or (features.dtype == np.uint8 and "features" not in arrays):
         return None
-    outputs = arrays.get("probabilities")
-    if outputs is not None and len(outputs) != len(features):
+    matrix = as_matrix(path, features)
+    if "probabilities" not in arrays:
+        return matrix, None
+    outputs = as_matrix(path, arrays["probabilities"])
+    if len(outputs) != len(matrix):
         raise UnreadableSamplesError(
-            f"{path} holds {len(features)} features, and softmax outputs of {len(outputs)} samples."
+            f"{path} holds {len(matrix)} features, and softmax outputs of {len(outputs)} samples."
         )
-    return as_matrix(path, features), None if outputs is None else as_matrix(path, outputs)
+    return matrix, outputs
 
 
 def as_matrix(path: Path, array: Array) -> Tensor:
@@ -94,7 +96,11 @@ def as_matrix(path: Path, array: Array) -> Tensor:
             f"{path} holds {array.dtype} of shape {array.shape}. Features are {WHAT_FEATURES_ARE}; images "
             "are uint8."
         )
-    return torch.from_numpy(array.astype(np.float32))
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
+    if (np.isinf(values) & np.isfinite(array)).any():
+        raise UnreadableSamplesError(f"{path} holds values that are too large for float32.")
+    return torch.from_numpy(values)
 
 
 def read_arrays(path: Path) -> Mapping[str, Array]:
@@ -108,10 +114,11 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            named = [name for name in loaded.files if f"{name}.npy" in loaded.zip.namelist()]
-            return {name: loaded[name] for name in named}
-    except (ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
-        raise UnreadableSamplesError(f"{path} is damaged: {error}") from error
+            # With anything else in it, it is an archive of images.
+            only_arrays = all(name.endswith(".npy") for name in loaded.zip.namelist())
+            return {name: loaded[name] for name in loaded.files} if only_arrays else {}
+    except Exception as error:  # NumPy, zipfile and its decompressors raise a dozen types on damaged files
+        raise UnreadableSamplesError(f"{path} is damaged, or holds objects: {error}") from error
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8] | None:
@@ -140,7 +147,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8] | None:
         raise UnreadableSamplesError(f"{path} is damaged: it ends within its header.")
     shape = tuple(np.frombuffer(data[4:header], dtype=">i4").tolist())
     values = np.frombuffer(data, dtype=np.uint8, offset=header)
-    if math.prod(shape) != len(values):
+    if min(shape, default=0) < 0 or math.prod(shape) != len(values):
         raise UnreadableSamplesError(f"{path} is damaged: its size is not that of {shape} values.")
     if dimensions != 3:
         raise UnreadableSamplesError(

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with httpx.Client(base_url=options.url, timeout=options.timeout) as client:
             status: int = options.run(client, options)
             return status
-    except (ClientError, NoImagesError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
+    except (ClientError, NoImagesError, httpx.InvalidURL) as error:
+        Console(stderr=True, soft_wrap=True, emoji=False).print(f"[bold red]error:[/] {escape(str(error))}")
         return ERROR
 
 
@@ -96,7 +95,7 @@ def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"model": model, "results": results}, indent=2))
     else:
-        Console().print(classify_table(model, results))
+        Console(emoji=False).print(classify_table(model, results))
     return ERROR if any("error" in result for result in results) else OK
 
 
@@ -115,7 +114,7 @@ def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
     else:
-        Console().print(drift_table(answer))
+        Console(emoji=False).print(drift_table(answer))
     if answer["is_drift"]:
         return DRIFT
     return ERROR if answer["image_errors"] else OK
@@ -126,9 +125,8 @@ def post(
 ) -> dict[str, Any]:
     """Send files and fields to an endpoint, and return its answer or its problem document."""
     try:
-        with ExitStack() as opened:
-            parts = [("images", (name, opened.enter_context(file.open("rb")))) for name, file in files]
-            response = client.post(path, data=fields, files=parts)
+        parts = [("images", (name, file.read_bytes())) for name, file in files]
+        response = client.post(path, data=fields, files=parts)
         answer = response.json()
     except OSError as error:
         raise ClientError(f"{error.filename}: {error.strerror}") from None

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from PIL import Image, ImageFilter
 
-from drift import Reference
+from drift import Reference, certify, commands
 from drift.__main__ import main
 from drift.corruptions import gaussian_blur
 
@@ -71,12 +72,15 @@ def features(tmp_path) -> Path:
     generator = np.random.default_rng(0)
     for name, size, shift in (("held_out", 600, 0), ("same", 50, 0), ("drifted", 50, 1)):
         np.save(tmp_path / f"{name}.npy", generator.normal(shift, size=(size, 4)))
+    np.save(tmp_path / "nan.npy", np.full((100, 4), np.nan))
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
+        pass
     return tmp_path
 
 
 def fit_features(features: Path, *options: str) -> Path:
     out = features / "reference.safetensors"
-    quick = ["--n-permutations", "99", "--max-batch", "60", "--batches", "50", "--kernels", "gaussian"]
+    quick = ["--n-permutations", "99", "--max-batch", "60", "--batches", "50", "--kernel", "gaussian"]
     assert main(["fit", str(features / "held_out.npy"), "--out", str(out), *quick, *options]) == OK
     return out
 
@@ -124,7 +128,7 @@ def test_every_detector_can_be_asked(in_process, images, capsys, detector):
 
     answer = json.loads(capsys.readouterr().out)
     assert answer["detector"] == detector
-    assert status == (DRIFT if answer["is_drift"] else OK)
+    assert status == DRIFT
 
 
 def test_a_reference_fitted_on_images_finds_drift_and_says_from_which_blur_on(
@@ -133,7 +137,7 @@ def test_a_reference_fitted_on_images_finds_drift_and_says_from_which_blur_on(
     np.save(tmp_path / "held_out.npy", held_out.images[64:464].numpy())
     out = tmp_path / "reference.safetensors"
 
-    quick = ["--n-permutations", "99", "--max-batch", "64", "--batches", "50", "--kernels", "gaussian"]
+    quick = ["--n-permutations", "99", "--max-batch", "64", "--batches", "50", "--kernel", "gaussian"]
     fitted = main(["fit", "--model", "mnist", str(tmp_path / "held_out.npy"), "--out", str(out), *quick])
 
     assert fitted == OK
@@ -154,14 +158,60 @@ def test_features_need_no_model(features, capsys):
     assert main([*against, str(features / "drifted.npy")]) == DRIFT
 
 
-def test_no_sample_is_in_two_uses(features):
+def test_no_sample_is_in_two_uses(features, monkeypatch):
+    """What each use gets is watched from outside: together they are all the samples, each of them once."""
+    certified = []
+
+    def watch(reference, held_out, **options):
+        certified.append(held_out)
+        return certify(reference, held_out, **options)
+
+    lengthscales = []
+
+    def watch_fit(*samples, lengthscale_sample, **options):
+        lengthscales.append(lengthscale_sample)
+        return fit(*samples, lengthscale_sample=lengthscale_sample, **options)
+
+    fit = Reference.fit
+    monkeypatch.setattr(commands, "certify", watch)
+    monkeypatch.setattr(Reference, "fit", watch_fit)
+
     reference = Reference.load(fit_features(features))
 
     held_out = torch.from_numpy(np.load(features / "held_out.npy").astype(np.float32))
-    assert len(reference) == 300
+    used = torch.cat([lengthscales[0], certified[0], reference.features])
+    assert [len(part) for part in (lengthscales[0], certified[0], reference.features)] == [60, 240, 300]
+    assert used.unique(dim=0).equal(held_out.unique(dim=0))
+    assert len(used) == len(held_out)
     assert reference.certificate.n_held_out == 240
-    assert torch.cdist(reference.features, held_out).min(dim=1).values.max() < 1e-3
+
+
+def test_copies_of_a_sample_stay_in_one_use(features, monkeypatch):
+    certified = []
+
+    def watch(reference, held_out, **options):
+        certified.append(held_out)
+        return certify(reference, held_out, **options)
+
+    monkeypatch.setattr(commands, "certify", watch)
+
+    np.save(features / "held_out.npy", np.load(features / "held_out.npy").repeat(2, axis=0))
+
+    reference = Reference.load(fit_features(features))
+
+    in_both = set(map(tuple, reference.features.tolist())) & set(map(tuple, certified[0].tolist()))
+    assert not in_both
+    assert len(reference) == 600
     assert len(reference.features.unique(dim=0)) == 300
+
+
+def test_the_seed_says_who_is_in_the_reference(features):
+    first, second, other = (
+        Reference.load(fit_features(features, "--seed", seed)).features for seed in ("0", "0", "1")
+    )
+
+    assert first.equal(second)
+    assert not first.equal(other)
 
 
 def test_the_certificate_is_shown_as_a_table_and_as_json(features, capsys):
@@ -220,14 +270,37 @@ def test_no_reference_is_made_of_images_that_cannot_all_be_used(in_process, imag
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_of_any_size_are_prepared_as_the_service_does(in_process, held_out, tmp_path, capsys):
+def test_pictures_of_any_size_are_prepared_as_the_service_does(
+    in_process, service, held_out, tmp_path, capsys
+):
     for index, digit in enumerate(held_out.images[:40]):
         large = Image.fromarray(255 - digit.numpy()).resize((140, 140)).filter(ImageFilter.GaussianBlur(1))
         large.save(tmp_path / f"{index}.jpg")
 
     main(["score", "--model", "mnist", "--json", str(tmp_path)])
+    local = json.loads(capsys.readouterr().out)
 
-    assert json.loads(capsys.readouterr().out)["n_batch"] == 40
+    files = [("images", (path.name, path.read_bytes(), "image/jpeg")) for path in sorted(tmp_path.iterdir())]
+    remote = service.post("/drift", files=files).json()
+    assert local == remote
+    assert local["n_batch"] == 40
+
+
+def test_a_reference_of_another_model_is_refused(in_process, images, held_out, tmp_path, capsys):
+    """To compare what one model sees with what another one saw would find drift in anything."""
+    np.save(tmp_path / "held_out.npy", held_out.images[64:264].numpy())
+    out = tmp_path / "reference.safetensors"
+    quick = ["--n-permutations", "19", "--max-batch", "64", "--certificate-share", "0"]
+    assert main(["fit", "--model", "mnist", str(tmp_path / "held_out.npy"), "--out", str(out), *quick]) == OK
+    replace(Reference.load(out), source="other weights").save(tmp_path / "other.safetensors")
+    against = ["score", "--model", "mnist", str(images / "folder"), "--alpha", "0.1", "--reference"]
+
+    assert main([*against, str(out)]) == OK
+    assert main([*against, str(tmp_path / "other.safetensors")]) == ERROR
+    np.save(tmp_path / "held_out.npy", np.random.default_rng(0).normal(size=(200, 4)))
+    assert main([*against, str(fit_features(tmp_path, "--certificate-share", "0"))]) == ERROR
+
+    assert capsys.readouterr().err.count("another model") == 2
 
 
 @pytest.mark.parametrize(
@@ -253,7 +326,17 @@ def test_pictures_of_any_size_are_prepared_as_the_service_does(in_process, held_
             ["fit", "{features}/same.npy", "--out", "{features}/r", "--certificate-share", "0.95"],
             "50 samples are too few",
         ),
-        (["fit", "{features}/same.npy", "--out", "{features}/r"], "too few for a certificate"),
+        (["fit", "{features}/same.npy", "--out", "{features}/r"], "takes 32 held-out samples"),
+        (
+            ["fit", "{features}/held_out.npy", "--out", "{features}/r", "--max-batch", "9"],
+            "batches of at most 9",
+        ),
+        (["fit", "{features}/held_out.npy", "--out", "{features}"], "is a folder"),
+        (["fit", "{features}/nan.npy", "--out", "{features}/r"], "NaN"),
+        (["score", "--reference", "{fitted}", "{features}/nan.npy"], "NaN"),
+        (["score", "--model", "/x", "{images}/folder"], "bentoml models list"),
+        (["score", "--model", "", "{images}/folder"], "bentoml models list"),
+        (["score", "--model", "mnist", "{features}/empty.zip"], "There is no image in"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -283,7 +366,8 @@ def test_a_reference_without_a_certificate_says_so(features, capsys):
         ["fit", "x.npy"],
         ["fit", "x.npy", "--out", "y", "--certificate-share", "1"],
         ["fit", "x.npy", "--out", "y", "--max-batch", "1"],
-        ["fit", "x.npy", "--out", "y", "--n-permutations", "0"],
+        ["fit", "x.npy", "--out", "y", "--n-permutations", "18"],
+        ["fit", "x.npy", "--out", "y", "--seed", "-1"],
         ["score", "x.npy", "--kernel", "linear"],
         [],
     ],

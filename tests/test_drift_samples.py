@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -62,12 +63,44 @@ def test_images_are_no_features(tmp_path, arrays):
         ({"features": FEATURES, "probabilities": FEATURES[:2]}, "5 features, and softmax outputs of 2"),
         ({"images": np.zeros((5, 28, 28))}, "images are uint8"),
         ({"features": np.array([[object()]])}, "damaged"),
+        ({"features": np.array(1.0)}, r"shape \(\)"),
+        ({"features": FEATURES, "probabilities": np.array(1.0)}, r"shape \(\)"),
+        ({"features": FEATURES * 1e300}, "too large for float32"),
     ],
-    ids=["a vector", "integers", "too few outputs", "images of floats", "pickled objects"],
+    ids=[
+        *("a vector", "integers", "too few outputs", "images of floats", "pickled objects"),
+        *("a number", "a number of outputs", "huge numbers"),
+    ],
 )
 def test_what_can_be_no_features_is_refused(tmp_path, arrays, message):
     with pytest.raises(UnreadableSamplesError, match=message):
         read_features([saved(tmp_path / "wrong.npz", **arrays)])
+
+
+def test_an_archive_of_pictures_with_an_array_among_them_holds_images(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mixed.zip", "w") as archive:
+        archive.writestr("0.png", b"a picture")
+        with archive.open("labels.npy", "w") as member:
+            np.save(member, FEATURES)
+
+    assert read_features([tmp_path / "mixed.zip"]) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 10), }",
+        "{'descr': (",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (2, ",
+    ],
+    ids=["a size that no machine holds", "an open bracket", "another open bracket"],
+)
+def test_a_header_that_lies_is_a_damaged_file(tmp_path, header):
+    text = header.encode().ljust(117) + b"\n"
+    (tmp_path / "lie.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
+
+    with pytest.raises(UnreadableSamplesError, match="damaged"):
+        read_features([tmp_path / "lie.npy"])
 
 
 def test_features_and_images_do_not_mix(tmp_path):
@@ -117,12 +150,13 @@ def test_other_files_are_no_idx(tmp_path, content):
     ("content", "message"),
     [
         (idx(np.zeros((4, 5, 6), np.uint8))[:-1], "size is not"),
+        (struct.pack(">BBBB3i", 0, 0, 8, 3, -2, -3, 4) + bytes(24), "size is not"),
         (idx(np.zeros((4, 5, 6), np.uint8))[:9], "within its header"),
         (b"\0\0\x08", "within its header"),
         (idx(np.zeros(7, np.uint8)), r"shape \(7,\)"),
         (gzip.compress(idx(np.zeros((4, 5, 6), np.uint8)))[:-9], "damaged"),
     ],
-    ids=["short", "cut in the header", "nothing but the type", "labels", "short gzip"],
+    ids=["short", "negative sizes", "cut in the header", "nothing but the type", "labels", "short gzip"],
 )
 def test_damaged_idx_files_are_refused(tmp_path, content, message):
     (tmp_path / "file").write_bytes(content)

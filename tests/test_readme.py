@@ -120,7 +120,7 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
     assert '"is_drift": true' in tables
     assert "Alarms at 0.05" in shown
     assert '"is_drift": true' in shown
-    assert (clone / "reference.safetensors").exists()
+    assert (clone / "samples" / "reference.safetensors").exists()
     assert seconds_of_second_start < 60  # with room for a busy machine; the first start takes minutes
     assert re.search(r"\d+ passed", tested)
     version = re.search(r"Saved as (mnist:\w+)", trained).group(1)
