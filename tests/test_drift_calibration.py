@@ -42,6 +42,14 @@ def test_p_values_from_a_pool_are_those_of_the_test_itself(reference, kernel, m)
     assert len(set(expected)) > 4
 
 
+def test_how_many_threads_torch_uses_stays_as_it_was(reference):
+    before = torch.get_num_threads()
+
+    pooled_p_values(reference, draw(40, 2), draw_batches(40, 5, 3, seed=0), kernel="gaussian")
+
+    assert torch.get_num_threads() == before
+
+
 def test_no_batch_holds_a_sample_twice_and_no_two_batches_are_alike():
     batches = draw_batches(30, 10, 50, seed=0)
 
