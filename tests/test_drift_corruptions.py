@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from drift.corruptions import gaussian_blur, gaussian_noise, rotation, translation
+from drift.corruptions import (
+    brightness,
+    contrast,
+    gaussian_blur,
+    gaussian_noise,
+    impulse_noise,
+    rotation,
+    translation,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +44,17 @@ def test_a_slight_blur_keeps_the_ink(digits):
     assert blurred.float().mean().item() == pytest.approx(digits.float().mean().item(), rel=0.01)
 
 
+def test_blur_makes_a_point_a_bell_of_its_standard_deviation():
+    point = torch.zeros(1, 1, 41, 41, dtype=torch.uint8)
+    point[0, 0, 20, 20] = 255
+
+    blurred = gaussian_blur(point, 1.5)[0, 0].double()
+
+    steps = torch.arange(41.0) - 20
+    spread = [((blurred.sum(dim) * steps**2).sum() / blurred.sum()).item() for dim in (0, 1)]
+    assert spread == pytest.approx([1.5**2, 1.5**2], rel=0.1)
+
+
 def test_noise_has_the_spread_that_was_asked_for(generator):
     grey = torch.full((10, 1, 28, 28), 128, dtype=torch.uint8)
 
@@ -50,6 +69,58 @@ def test_noise_ends_at_black_and_white(digits, generator):
 
     assert noisy.min() == 0
     assert noisy.max() == 255
+
+
+def test_impulse_noise_strikes_its_share_half_black_half_white(generator):
+    grey = torch.full((20, 3, 28, 28), 128, dtype=torch.uint8)
+
+    struck = impulse_noise(grey, 0.1, generator)
+
+    assert struck.dtype == torch.uint8
+    assert (struck == 0).double().mean().item() == pytest.approx(0.05, abs=0.005)
+    assert (struck == 255).double().mean().item() == pytest.approx(0.05, abs=0.005)
+    assert (struck == 128).double().mean().item() == pytest.approx(0.9, abs=0.01)
+
+
+def test_impulse_noise_strikes_each_channel_for_itself(generator):
+    struck = impulse_noise(torch.full((20, 3, 28, 28), 128, dtype=torch.uint8), 0.1, generator)
+
+    assert not struck[:, 0].equal(struck[:, 1])
+
+
+@pytest.mark.parametrize(("share", "values"), [(0.0, {128}), (1.0, {0, 255})], ids=["none", "all"])
+def test_impulse_noise_can_strike_nothing_or_everything(share, values, generator):
+    grey = torch.full((5, 1, 28, 28), 128, dtype=torch.uint8)
+
+    assert set(impulse_noise(grey, share, generator).unique().tolist()) == values
+
+
+def test_more_impulse_noise_strikes_the_same_values_and_others():
+    grey = torch.full((5, 1, 28, 28), 128, dtype=torch.uint8)
+
+    some, more = (impulse_noise(grey, share, torch.Generator().manual_seed(3)) for share in (0.1, 0.3))
+
+    assert (more[some != 128] == some[some != 128]).all()
+    assert (more != 128).sum() > (some != 128).sum()
+
+
+def test_brightness_is_a_factor_of_every_value():
+    steps = torch.tensor([0, 10, 100, 200], dtype=torch.uint8).view(1, 1, 2, 2)
+
+    assert brightness(steps, 0.5).flatten().tolist() == [0, 5, 50, 100]
+    assert brightness(steps, 2).flatten().tolist() == [0, 20, 200, 255]
+
+
+def test_contrast_is_a_factor_of_the_distance_to_the_images_own_mean():
+    steps = torch.tensor([[0, 40, 60, 100], [100, 140, 160, 200]], dtype=torch.uint8).view(2, 1, 2, 2)
+
+    assert contrast(steps, 0.5).flatten(1).tolist() == [[25, 45, 55, 75], [125, 145, 155, 175]]
+    assert contrast(steps, 3).flatten(1).tolist() == [[0, 20, 80, 200], [0, 120, 180, 255]]
+
+
+@pytest.mark.parametrize("change", [brightness, contrast])
+def test_a_factor_of_one_changes_nothing(digits, change):
+    assert change(digits, 1).equal(digits)
 
 
 def test_rotation_by_nothing_changes_nothing(digits, generator):
@@ -85,7 +156,7 @@ def test_translation_moves_every_image_by_whole_pixels_within_the_limit(generato
     assert columns.max() == 28
 
 
-@pytest.mark.parametrize("corrupt", [gaussian_noise, rotation, translation])
+@pytest.mark.parametrize("corrupt", [gaussian_noise, impulse_noise, rotation, translation])
 def test_the_same_seed_corrupts_in_the_same_way(digits, corrupt):
     first, second = (corrupt(digits, 0.3, torch.Generator().manual_seed(7)) for _ in range(2))
 
