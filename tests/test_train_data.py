@@ -1,5 +1,6 @@
 """The digits: which are used for what, and where they come from."""
 
+import socket
 import struct
 from pathlib import Path
 
@@ -7,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import DatasetUnavailableError, Digits, load_mnist
+from train.data import DatasetUnavailableError, Digits, fetch_fashion_mnist, load_mnist
 
 OUT_OF_REACH = "http://127.0.0.1:9/"
 
 
 @pytest.fixture
 def no_download(monkeypatch):
-    """Make MNIST's mirrors an address at which nothing listens."""
-    monkeypatch.setattr("torchvision.datasets.MNIST.mirrors", [OUT_OF_REACH])
+    """Make the mirrors of both data sets an address at which nothing listens."""
+    for dataset in ("MNIST", "FashionMNIST"):
+        monkeypatch.setattr(f"torchvision.datasets.{dataset}.mirrors", [OUT_OF_REACH])
 
 
 @pytest.fixture
@@ -93,3 +95,32 @@ def test_asking_for_the_full_set_where_it_cannot_be_had_is_an_error_that_says_wh
         load_mnist("full", tmp_path)
 
     assert "--dataset embedded" in raised.value.args[1]
+
+
+def test_fashion_mnist_is_read_from_the_folder_where_it_lies(full_set_on_disk, no_download):
+    (full_set_on_disk / "MNIST").rename(full_set_on_disk / "FashionMNIST")
+
+    images = fetch_fashion_mnist(full_set_on_disk)
+
+    stored = (full_set_on_disk / "FashionMNIST" / "raw" / "t10k-images-idx3-ubyte").read_bytes()
+    assert images.dtype == torch.uint8
+    assert images.shape == (3_000, 28, 28)
+    assert images.numpy().tobytes() == stored[16:]
+
+
+def test_fashion_mnist_that_cannot_be_had_is_an_error_that_says_what_to_do(tmp_path, no_download):
+    with pytest.raises(DatasetUnavailableError) as raised:
+        fetch_fashion_mnist(tmp_path)
+
+    assert raised.value.args[0].startswith("Fashion-MNIST could be neither read")
+    assert str(tmp_path / "FashionMNIST" / "raw") in raised.value.args[1]
+    assert "--ood" in raised.value.args[1]
+
+
+def test_a_download_leaves_the_patience_of_other_connections_as_it_was(tmp_path, no_download):
+    before = socket.getdefaulttimeout()
+
+    with pytest.raises(DatasetUnavailableError):
+        fetch_fashion_mnist(tmp_path)
+
+    assert socket.getdefaulttimeout() == before

