@@ -30,11 +30,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.power_tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
-from bench.shifts import Foreign, Outputs, every_shift, fetch_fashion, read_foreign
+from bench.shifts import every_shift, fetch_fashion, predictor, read_foreign
 from drift import Kernel, Reference, mmd_permutation_test
 from drift.ks import ks_test
 from drift.labels import label_shift_test
 from drift.mmd import DEFAULT_KERNEL
+from drift.study.conditions import Foreign, Outputs
 from serving.errors import ModelNotLoadedError
 from serving.models import Classifier, load_classifier
 from train.data import DatasetUnavailableError, MnistSplits, load_mnist
@@ -159,9 +160,10 @@ def measure(
 
     The batches of one run and shift lie in each other, the small ones in the large ones.
     """
-    shifts = list(every_shift(model.script, data.held_out, foreign, seed=seed))
+    predict = predictor(model)
+    shifts = list(every_shift(predict, data.held_out, foreign, seed=seed))
     training_images = data.train.images[:LENGTHSCALE_DIGITS].unsqueeze(1)
-    training_features = Outputs.of(model.script, training_images).features
+    training_features = Outputs.of(predict, training_images).features
     generator = torch.Generator().manual_seed(seed)
     found = np.full((runs, len(shifts), len(sizes), len(DETECTORS)), np.nan)
     with tqdm(total=runs * len(sizes) * len(shifts), unit="batch") as progress:

@@ -1,98 +1,55 @@
 """The shifts that `bench.power` looks for, and what a model says of the images that they make."""
 
 import argparse
-import socket
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torchvision.datasets import FashionMNIST
 
-from drift.corruptions import gaussian_blur, gaussian_noise, rotation, translation
-from serving.models import forward
-from train.data import DOWNLOAD_TIMEOUT_SECONDS, DatasetUnavailableError, Digits
+from drift.corruptions import gaussian_noise, rotation, translation
+from drift.study.conditions import (
+    Condition,
+    Corrupt,
+    Foreign,
+    Outputs,
+    Predict,
+    blur,
+    knock_out,
+    stranger,
+    unchanged,
+)
+from serving.models import Classifier
+from train.data import Digits, fetch_fashion_mnist
 
 NO_SHIFT = "no shift"
 STRENGTHS = ("small", "medium", "large")
 
-Corrupt = Callable[[Tensor, float, torch.Generator], Tensor]
-Draw = Callable[[Tensor, torch.Generator], Tensor]
-
-
-def blur(images: Tensor, sigma: float, _: torch.Generator) -> Tensor:
-    return gaussian_blur(images, sigma)
-
-
 # Small, medium, large. Those of noise, rotation and translation, and of the knock-out, are the paper's.
-CORRUPTIONS: Mapping[str, tuple[Corrupt, tuple[float, float, float]]] = {
-    "Gaussian noise": (gaussian_noise, (1, 10, 100)),  # of 255
-    "Gaussian blur": (blur, (0.5, 1, 2)),  # pixels
-    "rotation": (rotation, (10, 40, 90)),  # degrees
-    "translation": (translation, (0.05, 0.2, 0.4)),  # of the width
+CORRUPTIONS: Mapping[str, tuple[Corrupt, str, tuple[float, float, float]]] = {
+    "Gaussian noise": (gaussian_noise, "of 255", (1, 10, 100)),
+    "Gaussian blur": (blur, "pixels", (0.5, 1, 2)),
+    "rotation": (rotation, "degrees", (10, 40, 90)),
+    "translation": (translation, "of the width", (0.05, 0.2, 0.4)),
 }
 KNOCKED_OUT = (0.1, 0.5, 1.0)  # share of a class that is left out
 KNOCKED_OUT_CLASS = 0
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What a model says of N images.
-
-    Attributes:
-        probabilities: Softmax outputs, shape (N, K), float32.
-        features: Penultimate-layer features, shape (N, D), float32.
-    """
-
-    probabilities: Tensor
-    features: Tensor
-
-    @classmethod
-    def of(cls, model: torch.jit.ScriptModule, images: Tensor) -> "Outputs":
-        """Return what a model says of images (N, 1, 28, 28), uint8."""
-        logits, features = forward(model, images)
-        return cls(logits.softmax(dim=1), features)
-
-    def take(self, rows: Tensor) -> "Outputs":
-        return Outputs(self.probabilities[rows], self.features[rows])
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """Images of something else than digits: a name and a tensor (N, 28, 28), uint8."""
-
-    name: str
-    images: Tensor
-
-
-@dataclass(frozen=True)
-class Shift:
-    """One way in which the images of a batch differ from those of the reference.
-
-    Attributes:
-        name: What is done, and how strongly.
-        outputs: What the model says of all images that a batch may be made of.
-        draw: Takes the held-out digits that are not in the reference, shape (k,), int64, in random order, and
-            a generator; returns rows of `outputs`, of which a batch of m takes the first m.
-    """
-
-    name: str
-    outputs: Outputs
-    draw: Draw
+def predictor(model: Classifier) -> Predict:
+    return lambda images: model.predict(list(images.numpy()))
 
 
 def every_shift(
-    model: torch.jit.ScriptModule, digits: Digits, foreign: Foreign | None, *, seed: int
-) -> Iterator[Shift]:
+    predict: Predict, digits: Digits, foreign: Foreign | None, *, seed: int
+) -> Iterator[Condition]:
     """Give every shift, the first of them none.
 
     Args:
-        model: Takes uint8 (B, 1, 28, 28), returns logits and features.
+        predict: Takes uint8 (N, 1, 28, 28), returns softmax outputs and features.
         digits: Every digit that training never saw, N of them.
         foreign: Other images, where there are any.
         seed: Of noise, angles and steps.
@@ -103,37 +60,19 @@ def every_shift(
         not in the paper.
     """
     images = digits.images.unsqueeze(1)  # (N, 1, 28, 28)
-    sharp = Outputs.of(model, images)
+    sharp = Outputs.of(predict, images)
     generator = torch.Generator().manual_seed(seed)
-    yield Shift(NO_SHIFT, sharp, unchanged)
-    for name, (corrupt, amounts) in CORRUPTIONS.items():
-        for strength, amount in zip(STRENGTHS, amounts, strict=True):
-            corrupted = Outputs.of(model, corrupt(images, amount, generator))
-            yield Shift(f"{name}, {strength}", corrupted, unchanged)
+    yield Condition(NO_SHIFT, NO_SHIFT, None, None, images, sharp, unchanged)
+    for family, (corrupt, axis, levels) in CORRUPTIONS.items():
+        for strength, level in zip(STRENGTHS, levels, strict=True):
+            pool = corrupt(images, level, generator)
+            seen = Outputs.of(predict, pool)
+            yield Condition(f"{family}, {strength}", family, level, axis, pool, seen, unchanged)
     for strength, share in zip(STRENGTHS, KNOCKED_OUT, strict=True):
-        yield Shift(f"knock-out, {strength}", sharp, partial(knock_out, digits.labels, share))
+        draw = partial(knock_out, digits.labels, KNOCKED_OUT_CLASS, share)
+        yield Condition(f"knock-out, {strength}", "knock-out", share, "of a class", images, sharp, draw)
     if foreign:
-        seen = Outputs.of(model, foreign.images.unsqueeze(1))
-        yield Shift(foreign.name, seen, partial(shuffled, len(foreign.images)))
-
-
-def unchanged(rest: Tensor, _: torch.Generator) -> Tensor:
-    return rest
-
-
-def knock_out(labels: Tensor, share: float, rest: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the digits without a share of one class.
-
-    Which of that class go is drawn anew: to take the first would thin them out most where small batches are
-    taken from.
-    """
-    of_class = rest[labels[rest] == KNOCKED_OUT_CLASS]
-    gone = of_class[torch.randperm(len(of_class), generator=generator)[: round(share * len(of_class))]]
-    return rest[~torch.isin(rest, gone)]
-
-
-def shuffled(count: int, _: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randperm(count, generator=generator)
+        yield stranger(predict, foreign)
 
 
 def fetch_fashion(folder: Path) -> Foreign:
@@ -142,19 +81,7 @@ def fetch_fashion(folder: Path) -> Foreign:
     Raises:
         DatasetUnavailableError: They cannot be had.
     """
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)  # torchvision's download has no timeout of its own
-    try:
-        split = FashionMNIST(str(folder), train=False, download=True)
-    except (RuntimeError, OSError, ValueError, AssertionError) as error:  # the last two of damaged files
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise DatasetUnavailableError(
-            f"Fashion-MNIST could be neither read from {folder} nor downloaded ({reason}).",
-            "Name a file of images instead: --ood FILE.npz.",
-        ) from error
-    finally:
-        socket.setdefaulttimeout(patience)
-    return Foreign("Fashion-MNIST", split.data)
+    return Foreign("Fashion-MNIST", fetch_fashion_mnist(folder).unsqueeze(1))
 
 
 def read_foreign(path: str) -> Foreign:
@@ -172,4 +99,4 @@ def read_foreign(path: str) -> Foreign:
         raise argparse.ArgumentTypeError(
             f"the images of {path} are {images.dtype} {images.shape}; they must be uint8 (N, 28, 28)"
         )
-    return Foreign(Path(path).stem, torch.from_numpy(images))
+    return Foreign(Path(path).stem, torch.from_numpy(images).unsqueeze(1))

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from bench.power import main
 from bench.power_tables import Power
-from bench.shifts import knock_out
 
 DETECTORS = ("aggregate", "gaussian", "ks", "label_shift")
 FEW = 15
@@ -184,20 +182,6 @@ def test_a_folder_without_a_digit_classifier_is_refused(content, tmp_path, capsy
 
     assert status == 2
     assert capsys.readouterr().err.startswith("error: ")
-
-
-@pytest.mark.parametrize(("share", "left"), [(0.1, 90), (0.5, 50), (1.0, 0)])
-def test_a_knock_out_leaves_out_its_share_of_the_zeros_wherever_they_stand(share, left):
-    labels = torch.arange(1000) % 10
-    rest = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
-
-    kept = knock_out(labels, share, rest, torch.Generator().manual_seed(0))
-
-    assert (labels[kept] == 0).sum() == left
-    assert (labels[kept] != 0).sum() == 900
-    zeros = (labels[kept] == 0).nonzero().flatten().float()
-    if left:
-        assert zeros.mean().item() == pytest.approx(len(kept) / 2, rel=0.2)
 
 
 def test_p_values_become_power():
