@@ -13,6 +13,8 @@ DriftError
 ├── IndividualSamplesError      one score a sample, of a detector that scores a batch as a whole
 ├── UnreadableSamplesError      a file that holds neither features nor images, or a damaged one
 ├── NotFittedError              a detector that was not fitted
+├── UnknownReductionError       a reduction to two dimensions that does not exist
+├── MissingPackageError         a reduction whose package, an extra, is not installed
 └── InvalidReferenceError       a file that holds no reference, or a damaged one
 """
 
@@ -67,6 +69,14 @@ class UnreadableSamplesError(DriftError):
 
 class NotFittedError(DriftError):
     """The detector has no reference yet."""
+
+
+class UnknownReductionError(DriftError):
+    """There is no such reduction to two dimensions."""
+
+
+class MissingPackageError(DriftError):
+    """What was asked for needs a package that is not installed."""
 
 
 class InvalidReferenceError(DriftError):

@@ -1,1 +1,1 @@
-"""The drift study: what every detector finds in every way that images drift, as tables and pictures."""
+"""The drift study: what each detector finds in which condition, as a table, figures and an answer."""
