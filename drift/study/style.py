@@ -1,0 +1,60 @@
+"""How the figures of the drift study look: told apart by more than colour, and the same for every user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+
+# Okabe & Ito, Color Universal Design (2008), but for its yellow, which is faint on white and grey here;
+# and brown, to make nine. The first are the easiest to tell apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#000000", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#7a4b16")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+LINES = ("-", "--", "-.", (0, (1, 1.2)))
+POINT: dict[str, Any] = {"s": 22, "linewidths": 0}
+REFERENCE = POINT | {"label": "reference", "color": COLOURS[0], "marker": "o", "alpha": 0.45}
+BATCH = POINT | {"label": "batch", "color": COLOURS[1], "marker": "^", "alpha": 0.75}
+
+# What a user's own matplotlibrc says would make another picture of the same study.
+STYLE: Any = {  # whose type has every setting's name in it
+    "font.family": "DejaVu Sans",  # which matplotlib ships
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 12,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.fontsize": 11,
+    "legend.handlelength": 2.8,
+    "figure.constrained_layout.w_pad": 0.12,  # inches
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.titlesize": 15,
+    "figure.labelsize": 12,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6.5,
+    "text.usetex": False,
+    "savefig.facecolor": "auto",
+    "savefig.bbox": None,
+    "svg.fonttype": "path",  # so that letters look the same where the font is not installed
+    "svg.hashsalt": "drift study",  # instead of a random one
+}
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw as this module says, whatever the user's own settings are."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def line_style(index: int) -> dict[str, Any]:
+    """Return colour, line and marker, which are others for each of the first 36 lines."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "linestyle": LINES[index % len(LINES)],
+    }
