@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         "certificate", parents=[common], help="show how often a reference raises an alarm"
     )
     add_reference(certificate)
+    add_study(commands.add_parser("study", help="measure what each detector finds, and write a report"))
     return top
 
 
@@ -94,6 +95,36 @@ def add_score(score: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--alpha", default="0.05", help="significance level (default: %(default)s)")
     score.add_argument("--n-permutations", help="(default: all that the reference holds)")
+
+
+def add_study(study: argparse.ArgumentParser) -> None:
+    study.add_argument(
+        "samples",
+        nargs="*",
+        type=Path,
+        metavar="SAMPLES",
+        help="held-out images in folders and files (default: those of the model's data set)",
+    )
+    study.add_argument("--model", default="mnist", help="in the BentoML store (default: %(default)s)")
+    study.add_argument("--data", type=Path, default=Path("data"), help="data sets (default: %(default)s)")
+    study.add_argument(
+        "--ood",
+        nargs="+",
+        type=Path,
+        metavar="IMAGES",
+        help="images of something else (default: Fashion-MNIST, downloaded to --data where it can be had)",
+    )
+    study.add_argument("--ood-name", help="what to call them (default: by their files)")
+    study.add_argument(
+        "--out", type=Path, default=Path("reports"), help="folder of the report (default: %(default)s)"
+    )
+    study.add_argument("--m", nargs="+", type=batch_size, help="sizes of batches (default: 16 64 256)")
+    study.add_argument("--runs", type=positive, help="how often samples are dealt out anew (default: 20)")
+    study.add_argument("--reductions", nargs="+", metavar="NAME", help="(default: all that are installed)")
+    study.add_argument("--seed", type=seed, default=0, help="of everything random (default: %(default)s)")
+    study.add_argument(
+        "--quick", action="store_true", help="fewer sizes, runs, conditions and reductions, in a minute"
+    )
 
 
 def add_reference(command: argparse.ArgumentParser) -> None:

@@ -174,6 +174,18 @@ def certificate(options: argparse.Namespace) -> int:
     return OK
 
 
+def study(options: argparse.Namespace) -> int:
+    """Measure what each detector finds in which condition, and write a report."""
+    try:
+        from drift.study.command import run  # the image of the service has none of what it needs
+    except ModuleNotFoundError as error:
+        raise UnreadableSamplesError(
+            f"The study needs {error.name}, which is not installed here: `scripts/test` makes an environment "
+            "that has it."
+        ) from error
+    return run(options)
+
+
 def read_reference(options: argparse.Namespace, classifier: Classifier | None) -> Reference:
     """Return the reference of a file, or else the model's own.
 

@@ -26,7 +26,7 @@ FOREIGN = "Fashion-MNIST"
 @pytest.fixture(scope="module")
 def study(store, fashion, tmp_path_factory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs the study in a process of its own."""
-    clothes = tmp_path_factory.mktemp("ood") / "fashion.npy"
+    clothes = tmp_path_factory.mktemp("ood") / f"{FOREIGN}.npy"
     np.save(clothes, fashion)
 
     def run(out: Path, *options: object) -> subprocess.CompletedProcess[str]:

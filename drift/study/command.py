@@ -4,7 +4,7 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,29 @@ QUICK_N_REFERENCE = 300
 QUICK_SIZES, QUICK_RUNS, QUICK_REDUCTIONS = (16, 64), 8, ("PCA", "spectral embedding")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: Of batches.
+        left_out: Sizes that were asked for, and for which there are too few images.
+        n: Of the reference.
+        runs: How often samples are dealt out.
+        slow_runs: The same for slow detectors.
+        reductions: Names of those that are shown.
+        seed: Of everything random.
+    """
+
+    sizes: Sequence[int]
+    left_out: Sequence[int]
+    n: int
+    runs: int
+    slow_runs: int
+    reductions: Sequence[str]
+    seed: int
+
+
 def run(options: argparse.Namespace) -> int:
     """Measure, draw, write, and say what came out."""
     progress = sys.stderr.isatty()
@@ -62,58 +85,46 @@ def run(options: argparse.Namespace) -> int:
         seed=plan.seed,
         progress=progress,
     )
-    table = summarise(tests, conditions)
-    drawn, qualities = draw(plan, conditions, tests, table, progress=progress)
-    remarks += [*unavailable, *unmeasured(conditions, plan.sizes, table)]
-    remarks += [f"The size {m}: there are too few images." for m in plan.left_out]
+    remarks += unavailable
     if not options.reductions and not options.quick:
         remarks += [f"{name}: `pip install umap-learn` brings it." for name in available()[1]]
-    study = Study(
-        facts={
-            "model": classifier.tag,
-            "held-out images": f"{len(images):,}, {source}",
-            "reference": f"{plan.n} images, dealt out anew in each run",
-            "runs": f"{plan.runs}; of {' and '.join(SLOW)}, which takes seconds for a test, {plan.slow_runs}",
-            "seed": str(plan.seed),
-        },
-        answer=answer(
-            table,
-            tests,
-            qualities,
-            [one.name for one in foreign],
-            f"{conditions[shown_condition(conditions)].name}, {max(plan.sizes)} images",
-        ),
-        table=table,
-        tests=tests,
-        qualities=qualities,
-        figures=drawn,
-        remarks=remarks,
-    )
+    facts = {
+        "model": classifier.tag,
+        "held-out images": f"{len(images):,}, {source}",
+        "reference": f"{plan.n} images, dealt out anew in each run",
+        "runs": f"{plan.runs}; of {' and '.join(SLOW)}, which takes seconds for a test, {plan.slow_runs}",
+        "seed": str(plan.seed),
+    }
+    names = [one.name for one in foreign]
+    study = studied(plan, conditions, tests, facts=facts, foreign=names, remarks=remarks, progress=progress)
     show(study, write(study, options.out), options.out)
     return 0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured.
-
-    Attributes:
-        sizes: Of batches.
-        left_out: Sizes that were asked for, and for which there are too few images.
-        n: Of the reference.
-        runs: How often samples are dealt out.
-        slow_runs: The same for slow detectors.
-        reductions: Names of those that are shown.
-        seed: Of everything random.
-    """
-
-    sizes: Sequence[int]
-    left_out: Sequence[int]
-    n: int
-    runs: int
-    slow_runs: int
-    reductions: Sequence[str]
-    seed: int
+def studied(
+    plan: Plan,
+    conditions: Sequence[Condition],
+    tests: DataFrame,
+    *,
+    facts: Mapping[str, str],
+    foreign: Sequence[str],
+    remarks: Sequence[str],
+    progress: bool,
+) -> Study:
+    """Return what the tests of a plan amount to, with its figures and its answer."""
+    table = summarise(tests, conditions)
+    drawn, qualities = draw(plan, conditions, tests, table, progress=progress)
+    shown = f"{conditions[shown_condition(conditions)].name}, {max(plan.sizes)} images"
+    too_few = [f"The size {m}: there are too few images." for m in plan.left_out]
+    return Study(
+        facts=facts,
+        answer=answer(table, tests, qualities, foreign, shown),
+        table=table,
+        tests=tests,
+        qualities=qualities,
+        figures=drawn,
+        remarks=[*remarks, *unmeasured(conditions, plan.sizes, table), *too_few],
+    )
 
 
 def planned(options: argparse.Namespace, n_images: int) -> Plan:

@@ -1,6 +1,6 @@
 """The conditions of the study: held-out images as they are, drifted in many ways, or of something else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -121,6 +121,7 @@ def every_condition(
     foreign: Sequence[Foreign],
     *,
     seed: int,
+    families: Collection[str] | None = None,
     progress: bool = False,
 ) -> list[Condition]:
     """Return every condition, the first of them no drift.
@@ -132,6 +133,7 @@ def every_condition(
             for is used instead.
         foreign: Images of something else, each a condition of its own.
         seed: Of noise, angles and steps, which are the same in every strength but for their size.
+        families: Of the corruptions, and KNOCK_OUT, those that are wanted; all of them unless it is said.
         progress: Whether to show a progress bar.
     """
     sharp = Outputs.of(predict, images)
@@ -142,8 +144,13 @@ def every_condition(
             partial(corrupted, predict, images, corruption, level, seed)
             for corruption in corruptions(images.shape[-2])
             for level in corruption.levels
+            if families is None or corruption.family in families
         ),
-        *(partial(knocked_out, images, sharp, classes, most_frequent, part) for part in KNOCKED_OUT),
+        *(
+            partial(knocked_out, images, sharp, classes, most_frequent, part)
+            for part in KNOCKED_OUT
+            if families is None or KNOCK_OUT in families
+        ),
         *(partial(stranger, predict, one) for one in foreign),
     ]
     unharmed = Condition(NO_DRIFT, NO_DRIFT, None, None, images, sharp, unchanged)
