@@ -86,8 +86,10 @@ def test_a_size_for_which_a_condition_has_too_few_images_in_any_run_is_not_measu
 def test_the_table_sums_up_the_runs(tests, conditions):
     table = summarise(tests, conditions).set_index(["condition", "detector", "m"])
 
-    moved = tests[(tests["condition"] == "moved") & (tests["detector"] == "KS") & (tests["m"] == 10)]
-    row = table.loc[("moved", "KS", 10)]
+    moved = tests[
+        (tests["condition"] == "moved") & (tests["detector"] == "MMD, gaussian") & (tests["m"] == 10)
+    ]
+    row = table.loc[("moved", "MMD, gaussian", 10)]
     assert row["runs"] == 3
     assert row["p_value"] == moved["p_value"].median()
     assert row["alarms"] == (moved["p_value"] <= 0.05).mean() == 1
