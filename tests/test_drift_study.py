@@ -91,6 +91,7 @@ def test_the_page_holds_its_pictures_and_needs_nothing_else(report):
     assert page.count('src="data:image/png;base64,') == len(FIGURES)
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert "<script" not in page
+    assert page.count("<td>no drift</td>") == 2 * 2  # p-values and scores, at two sizes
     assert FOREIGN in page
 
 

@@ -3,7 +3,7 @@
 import base64
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,11 @@ def write(study: Study, out: Path) -> list[str]:
             save(figure, folder, name)
         study.table.to_csv(folder / "detectors.csv", index=False)
         study.tests.to_csv(folder / "tests.csv", index=False)
+        sizes = sorted(study.table["m"].unique())
         known = {
             "study": study,
-            "pivots": {m: pivot(study.table, m) for m in sorted(study.table["m"].unique())},
+            "pivots": {m: pivot(study.table, m, p_value_and_alarms) for m in sizes},
+            "scores": {m: pivot(study.table, m, score) for m in sizes},
             "seconds": seconds(study.table),
             "pictures": {
                 name: base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
@@ -82,14 +84,21 @@ def beside(out: Path) -> Iterator[Path]:
             os.replace(path, out / path.name)
 
 
-def pivot(table: pd.DataFrame, m: int) -> pd.DataFrame:
+def pivot(table: pd.DataFrame, m: int, cell: Callable[[pd.Series], str]) -> pd.DataFrame:
     """Return the tests of one size: a row for each condition, a column for each detector."""
     rows = table[table["m"] == m]
-    cells = rows.assign(
-        cell=[f"{shown(p)} ({alarms:.0%})" for p, alarms in zip(rows["p_value"], rows["alarms"], strict=True)]
+    wide = rows.assign(cell=rows.apply(cell, axis=1)).pivot(
+        index="condition", columns="detector", values="cell"
     )
-    wide = cells.pivot(index="condition", columns="detector", values="cell")
     return wide.loc[rows["condition"].unique(), rows["detector"].unique()].fillna("–")
+
+
+def p_value_and_alarms(row: pd.Series) -> str:
+    return f"{shown(row['p_value'])} ({row['alarms']:.0%})"
+
+
+def score(row: pd.Series) -> str:
+    return f"{row['score']:.4f}"
 
 
 def shown(p_value: float) -> str:
