@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from scipy import stats
 
-from drift.study.conditions import NO_DRIFT
+from drift.study.conditions import BLUR, NO_DRIFT
 from drift.study.measure import ALPHA
-from drift.study.pictures import FAMILY
 from drift.study.reductions import Quality
 
 POWER = 0.8  # share of runs in which what counts as found is found
@@ -115,7 +114,7 @@ def about_reductions(qualities: Mapping[str, Quality], shown: str) -> str:
 
 def about_foreign(table: pd.DataFrame, detector: str, foreign: str) -> str:
     """Return whether foreign images are easier to detect than the slightest blur, by one detector's rows."""
-    blurs = table[table["family"] == FAMILY]
+    blurs = table[table["family"] == BLUR]
     slight = str(blurs.loc[blurs["level"].idxmin(), "condition"])
     alarms = table.pivot(index="m", columns="condition", values="alarms")
     if foreign not in alarms or alarms[[foreign, slight]].dropna().empty:

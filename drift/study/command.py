@@ -16,11 +16,10 @@ from rich.table import Table
 from drift.images import load_model
 from drift.study import figures
 from drift.study.answer import answer
-from drift.study.conditions import NO_DRIFT, Condition, every_condition
+from drift.study.conditions import BLUR, NO_DRIFT, Condition, every_condition
 from drift.study.contact_sheet import contact_sheet
 from drift.study.measure import SLOW, SLOW_RUNS, deal, left_for_reference, measure, summarise
 from drift.study.pictures import (
-    FAMILY,
     Plane,
     best_reduction,
     detector_panels,
@@ -73,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         labels,
         foreign,
         seed=plan.seed,
-        families=[FAMILY] if options.quick else None,
+        families=[BLUR] if options.quick else None,
         progress=progress,
     )
     tests = measure(

@@ -19,6 +19,7 @@ from drift.corruptions import (
 )
 
 NO_DRIFT = "no drift"
+BLUR = "Gaussian blur"
 KNOCK_OUT = "Class knock-out"
 
 BLURS = (0.5, 1.0, 1.5, 2.0, 3.0)  # standard deviations, in pixels of an image as high as a digit's
@@ -164,7 +165,7 @@ def corruptions(height: int) -> list[Corruption]:
     """
     sigmas = [sigma * height / DIGIT_HEIGHT for sigma in BLURS]
     return [
-        Corruption("Gaussian blur", "σ = {:g}", "Standard deviation of the blur (pixels)", sigmas, blur),
+        Corruption(BLUR, "σ = {:g}", "Standard deviation of the blur (pixels)", sigmas, blur),
         Corruption(
             "Gaussian noise",
             "σ = {:g}",

@@ -15,13 +15,11 @@ from torch import Tensor
 
 from drift.certificate import AlarmRate
 from drift.storage import write
+from drift.study.conditions import BLUR, NO_DRIFT
+from drift.study.measure import ALPHA
 from drift.study.style import BATCH, REFERENCE, line_style, styled
 
-ALPHA = 0.05
 ALPHA_LABEL = f"alpha = {ALPHA:g}"
-BLUR = "Gaussian blur"
-NO_DRIFT = "no drift"
-POWER = "share of runs that alarm"
 WIDTH = 12.0  # inches, which at 100 dots an inch are 1200 pixels
 DPI = 100
 ROW_HEIGHT = 3.6  # inches, of one of several rows of subplots

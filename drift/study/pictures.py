@@ -7,20 +7,19 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from drift.study.conditions import Condition
+from drift.study.conditions import BLUR, Condition
 from drift.study.figures import Panel
 from drift.study.measure import DETECTORS, Deal
 from drift.study.reductions import Quality, embed, quality, two_sample_p_value
 
 SHOWN_OF_REFERENCE = 300  # more points hide each other, and take the reductions long
 OF_SOFTMAX = ("KS", "label shift", "TorchDrift KS")  # detectors that look at what the model says
-FAMILY = "Gaussian blur"
 SMALLEST = 1e-12  # softmax output that is told from zero
 
 
 def shown_condition(conditions: Sequence[Condition]) -> int:
     """Return the place of the condition that is shown: blur of the second strength, slight but visible."""
-    blurs = [place for place, condition in enumerate(conditions) if condition.family == FAMILY]
+    blurs = [place for place, condition in enumerate(conditions) if condition.family == BLUR]
     return blurs[min(1, len(blurs) - 1)]
 
 
