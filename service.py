@@ -34,7 +34,7 @@ from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
 from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
-from serving.threads import in_thread
+from serving.threads import cores, in_thread
 from serving.uploads import read_submission
 
 logger = logging.getLogger("bentoml.driftbento")
@@ -146,7 +146,8 @@ class DriftBento:
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
         self.registry = Registry({model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
-        endpoints.state.classify_threads = ThreadPoolExecutor(settings().classify_threads, "classify")
+        classify_threads = settings().classify_threads or max(1, cores() // settings().workers)
+        endpoints.state.classify_threads = ThreadPoolExecutor(classify_threads, "classify")
         # A thread of its own, so that drift tests leave those of classification alone.
         endpoints.state.drift_thread = ThreadPoolExecutor(1, "drift")
         # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
@@ -166,9 +167,13 @@ def load(model: BentoModel) -> Classifier | UnavailableModel:
         )
     try:
         version = str(stored.tag.version)
-        classifier = load_classifier(Path(stored.path), stored.tag.name, version, stored.info.metadata)
+        classifier = load_classifier(
+            Path(stored.path), stored.tag.name, version, stored.info.metadata, precision=settings().precision
+        )
     except ModelNotLoadedError as error:
         logger.warning("%s is not served. %s", stored.tag, error.detail)
         return UnavailableModel(stored.tag.name, version, error.detail)
-    logger.info("Serving %s, %s classes", classifier.tag, len(classifier.labels))
+    logger.info(
+        "Serving %s, %s classes, in %s", classifier.tag, len(classifier.labels), classifier.engine.precision
+    )
     return classifier

@@ -38,7 +38,8 @@ from drift.mmd import DEFAULT_KERNEL
 from drift.study.conditions import Foreign, Outputs
 from serving.errors import ModelNotLoadedError
 from serving.models import Classifier, load_classifier
-from train.data import DatasetUnavailableError, MnistSplits, load_by_name
+from train.data import MnistSplits, load_by_name
+from train.errors import DatasetUnavailableError
 from train.mnist import LENGTHSCALE_DIGITS
 
 N_REFERENCE = 1000

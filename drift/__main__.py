@@ -12,10 +12,9 @@ from typing import get_args
 from rich.console import Console
 from rich.markup import escape
 
-from drift.calibration import N_BATCHES
+from drift.fitting import Recipe
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from drift.reference import MAX_BATCH, N_PERMUTATIONS
 
 ERROR, INTERRUPTED = 2, 130
 FEWEST_PERMUTATIONS = 19
@@ -64,22 +63,24 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
         choices=get_args(CollectionName),
         help="of the tests to come; may be given several times (default: all of them)",
     )
-    fit.add_argument("--max-batch", type=batch_size, default=MAX_BATCH, help="(default: %(default)s)")
-    fit.add_argument("--n-permutations", type=enough, default=N_PERMUTATIONS, help="(default: %(default)s)")
+    fit.add_argument("--max-batch", type=batch_size, default=Recipe.max_batch, help="(default: %(default)s)")
+    fit.add_argument(
+        "--n-permutations", type=enough, default=Recipe.n_permutations, help="(default: %(default)s)"
+    )
     fit.add_argument(
         "--lengthscale-share",
         type=share,
-        default=0.1,
+        default=Recipe.lengthscale_share,
         help="of the samples that only give the lengthscale (default: %(default)s)",
     )
     fit.add_argument(
         "--certificate-share",
         type=share,
-        default=0.4,
+        default=Recipe.certificate_share,
         help="of the samples on which false alarms are measured; 0 for no certificate (default: %(default)s)",
     )
     fit.add_argument(
-        "--batches", type=positive, default=N_BATCHES, help="of the certificate (default: %(default)s)"
+        "--batches", type=positive, default=Recipe.n_batches, help="of the certificate (default: %(default)s)"
     )
     fit.add_argument("--seed", type=seed, default=0, help="of everything random (default: %(default)s)")
 

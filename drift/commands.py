@@ -3,22 +3,18 @@
 import argparse
 import errno
 import json
-import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-import torch
 from rich.console import Console
-from torch import Tensor
 
-from drift.calibration import SIZES, certify, measurable
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
+from drift.fitting import Recipe, fit_certified, usual_kernel
 from drift.images import SeenImages, blur_of, load_model, see
-from drift.kernels import CollectionName
-from drift.mmd import DEFAULT_KERNEL
 from drift.reference import ALL_KERNELS, Reference
 from drift.samples import Samples, read_features
 from drift.tables import certificate_table
@@ -30,7 +26,6 @@ from serving.models import Classifier
 from serving.schemas import DriftForm, ImageError
 from serving.uploads import validated
 
-FEWEST_FOR_LENGTHSCALE = 20  # of fewer, the median distance says little
 MISTAKES = (DriftError, Problem, NoImagesError, OSError)
 
 
@@ -51,31 +46,18 @@ def fit(options: argparse.Namespace) -> int:
     if images and images.failed:
         show_failed(images.failed)
         return ERROR
-    lengthscale, certificate, rest = deal(samples.features, options)
-    kernels = options.kernels or ALL_KERNELS
-    reference = Reference.fit(
-        samples.features[rest],
-        None if samples.probabilities is None else samples.probabilities[rest],
-        lengthscale_sample=samples.features[lengthscale],
-        kernels=kernels,
+    recipe = Recipe(
+        kernels=options.kernels or ALL_KERNELS,
         max_batch=options.max_batch,
         n_permutations=options.n_permutations,
+        lengthscale_share=options.lengthscale_share,
+        certificate_share=options.certificate_share,
+        n_batches=options.batches,
         seed=options.seed,
-        progress=sys.stderr.isatty(),
     )
-    measured = None
-    if len(certificate):
-        measured = certify(
-            reference,
-            samples.features[certificate],
-            blur=blur_of(classifier, images.inputs[certificate]) if classifier and images else None,
-            kernel=usual_kernel(kernels),
-            n_batches=options.batches,
-            seed=options.seed,
-            progress=sys.stderr.isatty(),
-        )
+    blur = partial(blur_of, classifier, images.inputs) if classifier and images else None
     source = source_of(classifier) if images else ""
-    replace(reference, certificate=measured, source=source).save(options.out)
+    fit_certified(samples, recipe, blur=blur, source=source, progress=sys.stderr.isatty()).save(options.out)
     show_reference(Reference.load(options.out), options.out, as_json=options.json)
     return OK
 
@@ -94,42 +76,8 @@ def check_writable(out: Path) -> None:
         raise PermissionError(errno.EACCES, "nothing can be written to this folder", str(out.parent))
 
 
-def deal(features: Tensor, options: argparse.Namespace) -> tuple[Tensor, Tensor, Tensor]:
-    """Deal samples out at random: to the lengthscale, the certificate, and the reference.
-
-    Copies of one sample stay together: one of them in the reference and another in the certificate would make
-    false alarms look rarer than they are.
-
-    Raises:
-        UnreadableSamplesError: There are too few.
-        BatchTooSmallError: There are too few for the certificate.
-    """
-    size = len(features)
-    _, copies = features.unique(dim=0, return_inverse=True)  # which of the different samples each one is
-    places = torch.randperm(int(copies.max()) + 1, generator=torch.Generator().manual_seed(options.seed))
-    order = places[copies].argsort(stable=True)
-    ends = (places[copies][order].diff() > 0).nonzero().flatten() + 1  # where one sample's copies end
-    lengthscale = max(FEWEST_FOR_LENGTHSCALE, round(options.lengthscale_share * size))
-    certificate = math.ceil(options.certificate_share * size)
-    cuts = [int(ends[ends >= cut][:1].sum()) for cut in (lengthscale, lengthscale + certificate)]
-    if not 0 < cuts[0] <= cuts[1] < size - 1:
-        raise UnreadableSamplesError(
-            f"{size} samples are too few: {lengthscale} give the lengthscale, {certificate} the certificate, "
-            "and at least 2 must be left for the reference. Give more, or smaller shares."
-        )
-    if certificate:
-        measurable(SIZES, cuts[1] - cuts[0], options.max_batch)
-    first, second, rest = order.tensor_split(cuts)
-    return first, second, rest
-
-
 def source_of(classifier: Classifier | None) -> str:
     return "" if classifier is None else str(classifier.metadata.get("weights_sha256", ""))
-
-
-def usual_kernel(names: Iterable[CollectionName]) -> CollectionName:
-    """Return the default kernel where it is among those that a reference has, else the first of them."""
-    return DEFAULT_KERNEL if DEFAULT_KERNEL in names else next(iter(names))
 
 
 def score(options: argparse.Namespace) -> int:
@@ -151,6 +99,7 @@ def score(options: argparse.Namespace) -> int:
     failed = images.failed if images else ()
     batch = Batch(list(enumerate(samples.names)), outputs, samples.features, failed)
     answer = score_batch(form, reference, classifier.tag if classifier else "features", labels, batch)
+    answer.trained = classifier.trained if classifier else None
     if options.json:
         print(answer.model_dump_json(indent=2))
     else:

@@ -6,9 +6,11 @@ line, and it alone in this package, knows the service and BentoML's store.
 
 import io
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import numpy as np
@@ -18,17 +20,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from drift.errors import UnreadableSamplesError
+from drift.fitting import Recipe, fit_certified
+from drift.reference import Reference
 from drift.samples import Samples, read_idx
 from serving.answers import image_errors
 from serving.batches import Item, read_batch
 from serving.errors import ModelNotLoadedError, Problem
-from serving.files import image_files
+from serving.files import NoImagesError, image_files
 from serving.images import Pixels
-from serving.models import CHUNK, Classifier, forward, load_classifier
+from serving.models import Classifier, load_classifier
 from serving.schemas import ImageError
 from serving.settings import Settings
 from serving.uploads import Upload
 
+CHUNK = 64  # images that a model sees, or that are blurred, between two steps of the progress bar
 # The service's limits, and its settings in the environment, are for files that strangers send.
 LIMITS = Settings.model_construct(max_images=10_000_000, max_body_bytes=2**40, max_pixels=10**9)
 
@@ -97,6 +102,38 @@ def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> See
     return SeenImages(inputs, samples, failed)
 
 
+def fit_on_images(
+    folder: Path, metadata: Mapping[str, Any], paths: Sequence[Path], *, seed: int, progress: bool
+) -> Reference:
+    """Return a certified reference of what a model sees in images.
+
+    Args:
+        folder: The model's files, as they lie in the store.
+        metadata: What is known of the model.
+        paths: As `see` takes them.
+        seed: Of everything random.
+        progress: Whether to show progress bars.
+
+    Raises:
+        UnreadableSamplesError: An image cannot be used, or there are too few or none.
+        DriftError: As `fit_certified`.
+        OSError: A file cannot be read at all.
+    """
+    classifier = load_classifier(folder, folder.parent.name, folder.name, metadata)
+    try:
+        seen = see(paths, classifier, progress=progress)
+    except NoImagesError as error:
+        raise UnreadableSamplesError(str(error)) from error
+    if seen.failed:
+        first = seen.failed[0]
+        raise UnreadableSamplesError(
+            f"{len(seen.failed)} of the images cannot be used; mend or remove them. The first: "
+            f"{first.filename}: {first.error.detail}"
+        )
+    blur = partial(blur_of, classifier, seen.inputs)
+    return fit_certified(seen.samples, Recipe(seed=seed), blur=blur, progress=progress)
+
+
 def read_items(paths: Sequence[Path], classifier: Classifier) -> Iterator[Item]:
     """Give each image as its model takes it, or with the problem that it has, numbered through all files."""
     count = 0
@@ -104,7 +141,7 @@ def read_items(paths: Sequence[Path], classifier: Classifier) -> Iterator[Item]:
         images = read_idx(path)
         data = path.read_bytes() if images is None else as_npy(images)
         try:
-            items = read_batch([Upload(name, "", data)], LIMITS, classifier.prepare, archives=True)
+            items = read_batch([Upload(name, "", data)], LIMITS, classifier.preparation, archives=True)
         except Problem as problem:
             raise UnreadableSamplesError(f"{path}: {problem.detail}") from problem
         yield from (Item(count + item.index, item.filename, item.content) for item in items)
@@ -120,12 +157,12 @@ def as_npy(images: Pixels) -> bytes:
 def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[Tensor, Tensor]:
     """Return logits and features of inputs (N, C, H, W), with a progress bar."""
     parts = tqdm(inputs.split(CHUNK), desc=classifier.tag, disable=not progress)
-    outputs = [forward(classifier.script, part) for part in parts]
+    outputs = [classifier.engine(part) for part in parts]
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
-def blur_of(classifier: Classifier, inputs: Tensor) -> Callable[[float], Tensor] | None:
-    """Return a function from a blur to the features of inputs with it; None where there is no torchvision."""
+def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor] | None:
+    """Return a function from a blur to the features of chosen inputs; None where there is no torchvision."""
     try:
         from drift.corruptions import gaussian_blur  # the image of the service has no torchvision
     except ModuleNotFoundError:
@@ -133,7 +170,7 @@ def blur_of(classifier: Classifier, inputs: Tensor) -> Callable[[float], Tensor]
         return None
 
     def blurred(sigma: float) -> Tensor:
-        parts = inputs.split(CHUNK)  # since what is blurred takes many times the memory of what is not
-        return torch.cat([forward(classifier.script, gaussian_blur(part, sigma))[1] for part in parts])
+        parts = inputs[chosen].split(CHUNK)  # blurred, they take many times the memory that they take sharp
+        return torch.cat([classifier.engine(gaussian_blur(part, sigma))[1] for part in parts])
 
     return blurred

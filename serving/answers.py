@@ -16,6 +16,7 @@ from serving.errors import (
 )
 from serving.images import Pixels
 from serving.models import Classifier
+from serving.registry import REFERENCE_COMMANDS
 from serving.schemas import (
     ClassifiedImage,
     ClassifyForm,
@@ -38,7 +39,7 @@ def classify(
     Raises:
         Problem: No image could be used.
     """
-    items = read_batch(submission.uploads, limits, classifier.prepare, archives=False)
+    items = read_batch(submission.uploads, limits, classifier.preparation, archives=False)
     usable = usable_inputs(items)
     probabilities, _ = classifier.predict([pixels for _, pixels in usable])
     results: dict[int, ClassifiedImage | ImageError] = {error.index: error for error in image_errors(items)}
@@ -47,7 +48,9 @@ def classify(
         results[item.index] = ClassifiedImage(
             index=item.index, filename=item.filename, top=top, **top[0].model_dump()
         )
-    return ClassifyResponse(model=classifier.tag, results=[results[item.index] for item in items])
+    return ClassifyResponse(
+        model=classifier.tag, trained=classifier.trained, results=[results[item.index] for item in items]
+    )
 
 
 def best_classes(probabilities: Tensor, labels: Sequence[str], top_k: int) -> list[Prediction]:
@@ -71,7 +74,8 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
     form, reference = submission.form, classifier.reference
     if reference is None:
         raise NoDriftReferenceError(
-            f"{classifier.tag} was saved without a drift reference. Train it with one."
+            f"{classifier.tag} was saved without a drift reference. Run "
+            f"`{REFERENCE_COMMANDS[classifier.name]}` and start again."
         )
     try:
         check_form(form, reference)
@@ -79,15 +83,17 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
         raise NoDriftReferenceError(str(error)) from None
     except DriftError as error:
         raise MalformedRequestError(str(error)) from None
-    items = read_batch(submission.uploads, limits, classifier.prepare, archives=True)
+    items = read_batch(submission.uploads, limits, classifier.preparation, archives=True)
     usable, failed = usable_inputs(items), image_errors(items)
     probabilities, features = classifier.predict([pixels for _, pixels in usable])
     batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
     try:
-        return score_batch(form, reference, classifier.tag, classifier.labels, batch)
+        answer = score_batch(form, reference, classifier.tag, classifier.labels, batch)
     except DriftError as error:
         problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
         raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
+    answer.trained = classifier.trained
+    return answer
 
 
 def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:

@@ -7,7 +7,7 @@ size.
 import io
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,13 @@ from PIL import Image
 
 from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
 from serving.images import Pixels, check_content_type, decode_image
+from serving.preparations import Preparation
 from serving.settings import Settings
 from serving.uploads import Upload
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 CHANNELS = (1, 3, 4)
-Prepare = Callable[[Image.Image], Pixels]
 Pictures = Iterator[tuple[str, Image.Image | Problem]]
 
 ARRAY_SHAPES = "uint8 of shape (images, height, width), (images, height, width, 1, 3 or 4) or channels first"
@@ -36,13 +36,15 @@ class Item:
     content: Pixels | Problem
 
 
-def read_batch(uploads: list[Upload], limits: Settings, prepare: Prepare, *, archives: bool) -> list[Item]:
+def read_batch(
+    uploads: list[Upload], limits: Settings, preparation: Preparation, *, archives: bool
+) -> list[Item]:
     """Decode and prepare what was uploaded, in order. A file that is no image becomes a problem in its place.
 
     Args:
         uploads: The files of one request.
         limits: How many images, of how many pixels, and how many bytes an archive may unpack to.
-        prepare: Makes a picture into what the model takes, shape (C, H, W), uint8.
+        preparation: Makes a picture into what the model takes.
         archives: Whether one `.npy`, `.npz` or `.zip` may stand for many images.
 
     Raises:
@@ -50,37 +52,40 @@ def read_batch(uploads: list[Upload], limits: Settings, prepare: Prepare, *, arc
         UndecodableImageError: An archive cannot be read, or its array holds no images.
         TooLargeError: An archive holds too much.
     """
+    pictures = open_pictures(uploads, limits, preparation.draft_side, archives=archives)
     return [
-        Item(index, name, picture if isinstance(picture, Problem) else prepare(picture))
-        for index, (name, picture) in enumerate(open_pictures(uploads, limits, archives=archives))
+        Item(index, name, picture if isinstance(picture, Problem) else preparation.prepare(picture))
+        for index, (name, picture) in enumerate(pictures)
     ]
 
 
-def open_pictures(uploads: list[Upload], limits: Settings, *, archives: bool) -> Pictures:
+def open_pictures(
+    uploads: list[Upload], limits: Settings, draft_side: int | None, *, archives: bool
+) -> Pictures:
     """Return the pictures of all uploads, by name, each decoded when it is asked for."""
     held = [upload for upload in uploads if archives and is_archive(upload.data)]
     if not held:
-        return ((upload.filename, decode_upload(upload, limits)) for upload in uploads)
+        return ((upload.filename, decode_upload(upload, limits, draft_side)) for upload in uploads)
     if len(uploads) > 1:
         raise MalformedRequestError(f"{held[0].filename} holds many images. Send it alone.")
     if held[0].data.startswith(NPY_MAGIC):
         return array_pictures(held[0].filename, held[0].data, limits)
-    return archive_pictures(held[0], limits)
+    return archive_pictures(held[0], limits, draft_side)
 
 
 def is_archive(data: bytes) -> bool:
     return data.startswith((NPY_MAGIC, *ZIP_MAGIC))
 
 
-def decode_upload(upload: Upload, limits: Settings) -> Image.Image | Problem:
+def decode_upload(upload: Upload, limits: Settings, draft_side: int | None) -> Image.Image | Problem:
     try:
         check_content_type(upload.content_type)
-        return decode_image(upload.data, max_pixels=limits.max_pixels)
+        return decode_image(upload.data, max_pixels=limits.max_pixels, draft_side=draft_side)
     except Problem as problem:
         return problem
 
 
-def archive_pictures(upload: Upload, limits: Settings) -> Pictures:
+def archive_pictures(upload: Upload, limits: Settings, draft_side: int | None) -> Pictures:
     """Return the pictures of a zip archive, or of the array in an `.npz`."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(upload.data))
@@ -101,7 +106,7 @@ def archive_pictures(upload: Upload, limits: Settings) -> Pictures:
         raise UndecodableImageError(
             f"{upload.filename} is a damaged archive ({error}). Send it again."
         ) from None
-    return ((name, decode_upload(Upload(name, "", data), limits)) for name, data in contents)
+    return ((name, decode_upload(Upload(name, "", data), limits, draft_side)) for name, data in contents)
 
 
 def is_hidden(member: zipfile.ZipInfo) -> bool:

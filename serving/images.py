@@ -31,12 +31,14 @@ def check_content_type(content_type: str) -> None:
         )
 
 
-def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
+def decode_image(data: bytes, *, max_pixels: int, draft_side: int | None = None) -> Image.Image:
     """Return the first frame of an image file, upright as its EXIF orientation says.
 
     Args:
         data: The file's bytes.
         max_pixels: Width times height that is refused before anything is decompressed.
+        draft_side: A JPEG may come out at a half, a quarter or an eighth of its size, which takes less time,
+            as long as its short side keeps so many pixels; None for its full size.
 
     Raises:
         UndecodableImageError: The bytes are no complete image in one of the formats.
@@ -47,6 +49,8 @@ def decode_image(data: bytes, *, max_pixels: int) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             check_size(image, max_pixels)
+            if draft_side is not None:
+                image.draft(None, (draft_side, draft_side))
             image.load()
             return ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
@@ -84,6 +88,21 @@ def to_greyscale(image: Image.Image) -> Image.Image:
     mean = sum(level * count for level, count in enumerate(visible)) / max(1, sum(visible))
     background = Image.new("L", image.size, 0 if mean > 127 else 255)
     return Image.composite(ink, background, opacity)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an 8-bit colour picture (mode RGB) of an image in any of Pillow's modes.
+
+    Where the image is transparent, the background becomes white.
+    """
+    if image.mode == "RGB":
+        return image
+    if image.mode in ("I", "F", "LAB") or image.mode.startswith("I;16"):
+        return to_greyscale(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def deep_to_greyscale(image: Image.Image) -> Image.Image:

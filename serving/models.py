@@ -2,7 +2,6 @@
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from drift import Reference
-from serving.batches import Prepare
-from serving.digits import to_mnist
+from serving.engine import Choice, Engine, load_engine
 from serving.errors import ModelNotLoadedError
 from serving.images import Pixels
+from serving.preparations import Preparation, preparation_of
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
-
-# Another build of torch or another processor rounds differently, by about 1e-5 of the largest value. A wrong
-# or damaged model is off by whole units.
-GOLDEN_TOLERANCE = 1e-3
-CHUNK = 256  # images in one forward pass; more are no faster and only take memory
-
-
-def prepare_digit(image: Image.Image) -> Pixels:
-    return to_mnist(image)[np.newaxis]  # (1, 28, 28)
-
-
-PREPARATIONS: Mapping[str, Prepare] = {"digits": prepare_digit}
 
 
 @dataclass(frozen=True)
@@ -45,8 +31,8 @@ class Classifier:
         metadata: What training recorded.
         labels: Class names, in the order of the logits.
         reference: What drift is measured against, where there is one.
-        script: Takes uint8 (B, C, H, W), returns logits (B, K) and features (B, D), float32.
-        prepare: Makes a picture into one row of that input.
+        engine: Takes uint8 (N, C, H, W), returns logits (N, K) and features (N, D), float32.
+        preparation: How a picture becomes one row of that input.
     """
 
     name: str
@@ -54,17 +40,30 @@ class Classifier:
     metadata: Mapping[str, Any]
     labels: Sequence[str]
     reference: Reference | None
-    script: torch.jit.ScriptModule
-    prepare: Prepare
+    engine: Engine
+    preparation: Preparation
 
     @property
     def tag(self) -> str:
         return f"{self.name}:{self.version}"
 
+    @property
+    def trained(self) -> bool:
+        """Whether it has learnt anything: the answers of random weights mean nothing."""
+        return bool(self.metadata.get("trained", True))
+
     def predict(self, inputs: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
         """Return softmax probabilities (N, K) and features (N, D) of N prepared pictures."""
-        logits, features = forward(self.script, torch.from_numpy(np.stack(inputs)))
+        logits, features = self.engine(stacked(inputs))
         return logits.softmax(dim=1), features
+
+
+def stacked(inputs: Sequence[Pixels]) -> Tensor:
+    """Return pictures as one tensor (N, C, H, W) whose channels lie side by side, each copied once."""
+    shape = len(inputs), *inputs[0].shape
+    rows = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+    np.stack(inputs, out=rows.numpy())
+    return rows
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,14 @@ class UnavailableModel:
     reason: str
 
 
-def load_classifier(folder: Path, name: str, version: str, metadata: Mapping[str, Any]) -> Classifier:
+def load_classifier(
+    folder: Path,
+    name: str,
+    version: str,
+    metadata: Mapping[str, Any],
+    *,
+    precision: Choice = "float32",
+) -> Classifier:
     """Load a model from its folder in the store, and make sure that it answers as it did in training.
 
     Args:
@@ -90,24 +96,20 @@ def load_classifier(folder: Path, name: str, version: str, metadata: Mapping[str
         name: Its name in the store.
         version: Its version in the store.
         metadata: What the store says of it.
+        precision: Of the weights, where the model takes it.
 
     Raises:
         ModelNotLoadedError: A file is missing or damaged, or the golden check fails.
     """
     try:
-        with warnings.catch_warnings():
-            # TorchScript is what this project ships: one file that runs without the code that made it.
-            warnings.filterwarnings("ignore", message=r".*torch\.jit\.load.* is deprecated")
-            script = torch.jit.load(str(folder / "model.pt"), map_location="cpu").eval()
         golden = load_file(folder / "golden.safetensors")
-        check_golden(script, golden)
+        takes = metadata.get("precisions", ["float32"])
+        engine = load_engine(folder / "model.pt", golden, takes=takes, precision=precision)
         labels = json.loads((folder / "labels.json").read_text())
         reference_file = folder / "reference.safetensors"
         reference = Reference.load(reference_file) if reference_file.exists() else None
         check_fit(golden, labels, reference)
-        return Classifier(
-            name, version, metadata, labels, reference, script, PREPARATIONS[metadata["preprocessing"]]
-        )
+        return Classifier(name, version, metadata, labels, reference, engine, preparation_of(metadata))
     except ModelNotLoadedError:
         raise
     except Exception as error:
@@ -138,33 +140,3 @@ def check_fit(golden: Mapping[str, Tensor], labels: Any, reference: Reference | 
         raise ModelNotLoadedError(
             f"The drift reference has {reference.probabilities.shape[1]} classes; the model has {n_classes}."
         )
-
-
-def check_golden(script: torch.jit.ScriptModule, golden: Mapping[str, Tensor]) -> None:
-    """Compare a model's answers with those that training saw.
-
-    Raises:
-        ModelNotLoadedError: They differ by more than rounding.
-    """
-    logits, features = forward(script, golden["images"])
-    shapes = logits.shape, features.shape
-    expected_shapes = golden["logits"].shape, golden["features"].shape
-    if shapes != expected_shapes or not len(logits):
-        raise ModelNotLoadedError(f"The model's answers have the shapes {shapes}, not {expected_shapes}.")
-    differences = [
-        ((answer - expected).abs().max() / expected.abs().max().clamp(min=1)).item()
-        for answer, expected in ((logits, golden["logits"]), (features, golden["features"]))
-    ]
-    if not all(difference <= GOLDEN_TOLERANCE for difference in differences):  # so that NaN fails too
-        raise ModelNotLoadedError(
-            f"The model does not give the answers that it gave in training: logits and features are off by "
-            f"{differences[0]:.2g} and {differences[1]:.2g} of the largest, {GOLDEN_TOLERANCE:g} is allowed. "
-            "Train it again with this version of torch."
-        )
-
-
-@torch.inference_mode()
-def forward(script: torch.jit.ScriptModule, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Run a model on any number of inputs, a chunk at a time."""
-    outputs: list[tuple[Tensor, Tensor]] = [script(chunk) for chunk in inputs.split(CHUNK)]
-    return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])

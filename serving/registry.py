@@ -7,7 +7,9 @@ from serving.models import Classifier, UnavailableModel
 from serving.schemas import DriftReferenceInfo, ModelInfo, ModelsResponse
 
 # What the project can train, and how.
-TRAINING_COMMANDS: Mapping[str, str] = {"mnist": "python -m train mnist"}
+TRAINING_COMMANDS: Mapping[str, str] = {"mnist": "python -m train mnist", "resnet": "python -m train resnet"}
+
+REFERENCE_COMMANDS = {**TRAINING_COMMANDS, "resnet": "python -m train resnet --reference FOLDER"}
 
 
 class Registry:
@@ -52,6 +54,8 @@ def describe(model: Classifier | UnavailableModel) -> ModelInfo:
             version=model.version,
             ready=False,
             reason=model.reason,
+            trained=None,
+            precision=None,
             classes=[],
             drift_reference=None,
             metadata={},
@@ -69,6 +73,8 @@ def describe(model: Classifier | UnavailableModel) -> ModelInfo:
         name=model.name,
         version=model.version,
         ready=True,
+        trained=model.trained,
+        precision=model.engine.precision,
         classes=list(model.labels),
         drift_reference=reference,
         metadata=dict(model.metadata),

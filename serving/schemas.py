@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
+from serving.engine import Precision
 
 DriftDetector = Literal["mmd", "ks", "label_shift"]
 
@@ -94,6 +95,7 @@ class ClassifyResponse(BaseModel):
     """The answer of POST /classify: a result for each image, in order."""
 
     model: str = Field(description="name:version")
+    trained: bool = Field(description="False where the weights are random, and the answer means nothing.")
     results: list[ClassifiedImage | ImageError]
 
 
@@ -138,6 +140,9 @@ class DriftResponse(BaseModel):
     """The answer of POST /drift."""
 
     model: str = Field(description="name:version")
+    trained: bool | None = Field(
+        None, description="False where the weights are random; None where only features were given."
+    )
     detector: DriftDetector
     kernel: CollectionName | None = Field(None, description="Of the MMD.")
     score: float = Field(
@@ -183,6 +188,10 @@ class ModelInfo(BaseModel):
     version: str
     ready: bool
     reason: str | None = Field(None, description="Why the model is not ready, where it is not.")
+    trained: bool | None = Field(
+        description="False where the weights are random; None where it is not ready."
+    )
+    precision: Precision | None = Field(description="Of the weights as they are served.")
     classes: list[str]
     drift_reference: DriftReferenceInfo | None
     metadata: dict[str, Any]

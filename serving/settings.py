@@ -5,6 +5,8 @@ from functools import cache
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving.engine import Choice
+
 
 class Settings(BaseSettings):
     """The service's limits and its use of the machine."""
@@ -13,7 +15,15 @@ class Settings(BaseSettings):
 
     workers: int = Field(1, ge=1, description="Processes that answer requests.")
     torch_threads: int = Field(1, ge=1, description="Threads that one forward pass or drift test uses.")
-    classify_threads: int = Field(2, ge=1, description="Classifications that one worker makes at a time.")
+    classify_threads: int | None = Field(
+        None,
+        ge=1,
+        description="Classifications that one worker makes at a time; unset, one for each of its cores.",
+    )
+    precision: Choice = Field(
+        "auto",
+        description="Of the weights: bfloat16 where a model takes it, float32, or the faster of them.",
+    )
     max_concurrency: int = Field(64, ge=1, description="Requests in progress at a time; more are too many.")
     timeout_seconds: float = Field(60, gt=0, description="How long a request may take.")
     max_body_bytes: int = Field(

@@ -1,11 +1,26 @@
 """Work that takes long, off the event loop, in no more threads than there are for it."""
 
 import asyncio
+import math
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # what a container may use, as microseconds per microseconds
+
+
+def cores() -> int:
+    """Return how many cores this process may use: those that it may run on, within its container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CPU_QUOTA.read_text().split()
+        return min(allowed, max(1, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or one without a quota ("max")
+        return allowed
 
 
 async def in_thread(threads: Executor, function: Callable[..., Result], *arguments: Any) -> Result:

@@ -18,7 +18,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from PIL import Image, ImageFilter
 
-from drift import Reference, certify, commands
+from drift import Reference, certify, fitting
 from drift.__main__ import main
 from drift.corruptions import gaussian_blur
 
@@ -173,7 +173,7 @@ def test_no_sample_is_in_two_uses(features, monkeypatch):
         return fit(*samples, lengthscale_sample=lengthscale_sample, **options)
 
     fit = Reference.fit
-    monkeypatch.setattr(commands, "certify", watch)
+    monkeypatch.setattr(fitting, "certify", watch)
     monkeypatch.setattr(Reference, "fit", watch_fit)
 
     reference = Reference.load(fit_features(features))
@@ -193,7 +193,7 @@ def test_copies_of_a_sample_stay_in_one_use(features, monkeypatch):
         certified.append(held_out)
         return certify(reference, held_out, **options)
 
-    monkeypatch.setattr(commands, "certify", watch)
+    monkeypatch.setattr(fitting, "certify", watch)
 
     np.save(features / "held_out.npy", np.load(features / "held_out.npy").repeat(2, axis=0))
 

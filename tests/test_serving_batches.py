@@ -12,6 +12,7 @@ from PIL import Image
 
 from serving.batches import read_batch
 from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
+from serving.preparations import Preparation
 from serving.settings import Settings
 from serving.uploads import Upload
 
@@ -24,7 +25,7 @@ def prepare(image: Image.Image) -> np.ndarray:
 
 
 def read(*uploads: Upload, archives: bool = True):
-    return read_batch(list(uploads), LIMITS, prepare, archives=archives)
+    return read_batch(list(uploads), LIMITS, Preparation(prepare), archives=archives)
 
 
 def npy(array: np.ndarray, **options) -> Upload:

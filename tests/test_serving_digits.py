@@ -78,8 +78,8 @@ def test_a_digit_is_the_same_digit_however_it_is_taken(take: Callable, classifie
     digits = [Image.fromarray(image.numpy()) for image in held_out.images[:DIGITS]]
     pictures = [decode_image(take(digit, seed), max_pixels=10**6) for seed, digit in enumerate(digits)]
 
-    as_taken, _ = classifier.predict([classifier.prepare(picture) for picture in pictures])
-    as_they_are, _ = classifier.predict([classifier.prepare(digit) for digit in digits])
+    as_taken, _ = classifier.predict([classifier.preparation.prepare(picture) for picture in pictures])
+    as_they_are, _ = classifier.predict([classifier.preparation.prepare(digit) for digit in digits])
 
     same = int((as_taken.argmax(1) == as_they_are.argmax(1)).sum())
     right = int((as_taken.argmax(1) == held_out.labels[:DIGITS]).sum())

@@ -12,8 +12,9 @@ from drift.images import SeenImages, see
 from drift.study.conditions import KNOCK_OUT, NO_DRIFT, Foreign, Predict, corruptions
 from drift.study.letters import letters
 from drift.study.measure import left_for_reference
-from serving.models import Classifier, forward
-from train.data import DatasetUnavailableError, fetch_fashion_mnist, load_by_name
+from serving.models import Classifier
+from train.data import fetch_fashion_mnist, load_by_name
+from train.errors import DatasetUnavailableError
 
 FEWEST = 100  # images in the reference
 LETTERS = 500
@@ -24,7 +25,7 @@ TAKEN = {NO_DRIFT, KNOCK_OUT, DRAWN, *(one.family for one in corruptions(1))}
 
 def predictor(classifier: Classifier) -> Predict:
     def predict(images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, features = forward(classifier.script, images)
+        logits, features = classifier.engine(images)
         return logits.softmax(dim=1), features
 
     return predict
@@ -81,7 +82,7 @@ def foreign_images(
     Raises:
         UnreadableSamplesError: They cannot be used, or have the name of another condition.
     """
-    drawn, _ = letters(classifier.prepare, count=max(LETTERS, count), seed=options.seed)
+    drawn, _ = letters(classifier.preparation.prepare, count=max(LETTERS, count), seed=options.seed)
     sets, remarks = list[Foreign](), list[str]()
     if options.ood:
         name = options.ood_name or ", ".join(path.stem for path in options.ood)
@@ -107,5 +108,8 @@ def thinned(images: Tensor) -> Tensor:
 
 def prepared(classifier: Classifier, images: Tensor) -> Tensor:
     return torch.stack(
-        [torch.from_numpy(classifier.prepare(Image.fromarray(image.numpy())).copy()) for image in images]
+        [
+            torch.from_numpy(classifier.preparation.prepare(Image.fromarray(image.numpy())).copy())
+            for image in images
+        ]
     )

@@ -1,0 +1,59 @@
+"""From pictures to a model's inputs, in the way that its metadata calls `preprocessing`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from serving.digits import to_mnist
+from serving.images import Pixels
+from serving.photographs import crop_photograph
+
+# Resizing looks at more pixels than it makes; twice as many on a side are enough not to see a difference.
+DRAFT_FACTOR = 2
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes one row of a model's input.
+
+    Attributes:
+        prepare: Makes a picture into uint8 of shape (C, H, W).
+        draft_side: A large JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
+            short side keeps so many pixels; None where every pixel counts.
+    """
+
+    prepare: Callable[[Image.Image], Pixels]
+    draft_side: int | None = None
+
+
+def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
+    """Return the preparation that a model's metadata names.
+
+    Raises:
+        KeyError: It names none that is known here.
+    """
+    return PREPARATIONS[metadata["preprocessing"]](metadata)
+
+
+def digits(_metadata: Mapping[str, Any]) -> Preparation:
+    return Preparation(prepare_digit)
+
+
+def prepare_digit(image: Image.Image) -> Pixels:
+    return to_mnist(image)[np.newaxis]  # (1, 28, 28)
+
+
+def photographs(metadata: Mapping[str, Any]) -> Preparation:
+    resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
+    prepare = partial(crop_photograph, resize_size=resize_size, crop_size=crop_size)
+    return Preparation(prepare, DRAFT_FACTOR * resize_size)
+
+
+PREPARATIONS: Mapping[str, Callable[[Mapping[str, Any]], Preparation]] = {
+    "digits": digits,
+    "photograph": photographs,
+}
