@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import DatasetUnavailableError, Digits, fetch_fashion_mnist, load_mnist
+from train.data import Digits, fetch_fashion_mnist, load_mnist
+from train.errors import DatasetUnavailableError
 
 OUT_OF_REACH = "http://127.0.0.1:9/"
 

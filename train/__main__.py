@@ -9,15 +9,17 @@ import torch
 from PIL import Image, ImageFilter
 from rich.console import Console
 
+from drift.errors import DriftError
 from drift.tables import certificate_table
-from train.data import DatasetUnavailableError, load_mnist
+from train.data import load_mnist
+from train.errors import TrainingError
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except DatasetUnavailableError as error:
+    except (TrainingError, DriftError, OSError) as error:
         print("error:", *error.args, file=sys.stderr)
         return 2
     return 0
@@ -38,6 +40,33 @@ def parser() -> argparse.ArgumentParser:
         "that takes a minute or two",
     )
     mnist.set_defaults(run=train_mnist)
+
+    resnet = commands.add_parser(
+        "resnet", help="save torchvision's ResNet, which knows the 1000 classes of ImageNet, in the store"
+    )
+    resnet.add_argument(
+        "--arch",
+        choices=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+        default="resnet18",
+        help="(default: %(default)s)",
+    )
+    resnet.add_argument(
+        "--weights",
+        default="imagenet",
+        help="imagenet, which torchvision downloads; a file with a state dict; or random, which recognises "
+        "nothing and is for tests and benchmarks (default: %(default)s)",
+    )
+    resnet.add_argument(
+        "--reference",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="IMAGES",
+        help="folders and files of images that drift is measured against, thousands if possible; without "
+        "them the model classifies, and answers nothing of drift",
+    )
+    resnet.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
+    resnet.set_defaults(run=publish_resnet)
 
     samples = commands.add_parser(
         "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
@@ -81,6 +110,14 @@ def train_mnist(options: argparse.Namespace) -> None:
     print(f"Accuracy on {len(data.held_out):,} held-out digits: {accuracy:.2%}")
     if reference.certificate:
         Console().print(certificate_table(reference.certificate))
+    print(f"Saved as {tag}")
+
+
+def publish_resnet(options: argparse.Namespace) -> None:
+    from train import resnet  # torchvision takes seconds to load; --help should not
+
+    network, weights = resnet.load_network(options.arch, options.weights, seed=options.seed)
+    tag = resnet.publish_resnet(network, weights, options.reference, seed=options.seed)
     print(f"Saved as {tag}")
 
 

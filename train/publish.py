@@ -6,9 +6,10 @@ import os
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import bentoml  # noqa: TID251 - publishing is to BentoML's store
 import torch
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from drift import Reference
 
-Metadata = Mapping[str, str | int | float | bool]
+Metadata = Mapping[str, str | int | float | bool | list[str]]
+Fit = Callable[[Path], Reference]
 
 
 def publish(
@@ -27,7 +29,7 @@ def publish(
     model: nn.Module,
     *,
     labels: Sequence[str],
-    reference: Reference | None,
+    reference: Reference | Fit | None,
     golden_images: Tensor,
     metadata: Metadata,
 ) -> str:
@@ -40,7 +42,8 @@ def publish(
         name: The model's name in the store.
         model: Takes uint8 (B, C, H, W), returns logits (B, K) and features (B, D); it is scripted here.
         labels: The K class names, in the order of the logits.
-        reference: What drift is measured against, where there is one.
+        reference: What drift is measured against, where there is one; or a function that fits it, given the
+            folder of the stored model.
         golden_images: A few inputs, whose outputs every machine that loads the model must find again.
         metadata: What a reader of `GET /models` wants to know; date, torch's version, checksum and commit are
             added.
@@ -48,11 +51,11 @@ def publish(
     store = Path(BentoMLContainer.model_store.get()._path)
     with tempfile.TemporaryDirectory(prefix=".publishing-", dir=store.parent) as beside:
         staging = ModelStore(beside)
-        facts: dict[str, str | int | float | bool] = {}
+        facts: dict[str, Any] = {}
         with bentoml.models.create(name, metadata=facts, _model_store=staging) as entry:
             folder = Path(entry.path)
             write_files(folder, model, labels, reference, golden_images)
-            entry.info.metadata.update({**metadata, **provenance(folder / "model.pt")})
+            entry.info.metadata.update(dict[str, Any](metadata) | provenance(folder / "model.pt"))
         version = str(entry.tag.version)
         (store / name).mkdir(parents=True, exist_ok=True)
         os.rename(Path(beside) / name / version, store / name / version)
@@ -61,7 +64,11 @@ def publish(
 
 
 def write_files(
-    folder: Path, model: nn.Module, labels: Sequence[str], reference: Reference | None, golden_images: Tensor
+    folder: Path,
+    model: nn.Module,
+    labels: Sequence[str],
+    reference: Reference | Fit | None,
+    golden_images: Tensor,
 ) -> None:
     script = save_script(model, folder / "model.pt")
     (folder / "labels.json").write_text(json.dumps(list(labels)))
@@ -70,6 +77,8 @@ def write_files(
     save_file(
         {"images": golden_images, "logits": logits, "features": features}, folder / "golden.safetensors"
     )
+    if callable(reference):
+        reference = reference(folder)
     if reference is not None:
         reference.save(folder / "reference.safetensors")
 
