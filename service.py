@@ -7,6 +7,8 @@ answer of its own.
 
 import gc
 import logging
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,14 @@ import attrs
 import bentoml
 import torch
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
+from bentoml._internal.configuration.containers import BentoMLContainer  # nor have these
+from bentoml._internal.server.http.access import AccessLogMiddleware
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
 from bentoml.exceptions import BentoMLException
 from bentoml.images import Image
 from bentoml.models import BentoModel
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -33,36 +39,49 @@ from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
 from serving.schemas import ClassifyForm, DriftForm
-from serving.settings import settings
+from serving.settings import Settings, settings
 from serving.threads import cores, in_thread
-from serving.uploads import read_submission
+from serving.traffic import AccessLog, Traffic
+from serving.uploads import Body, FormType, Submission, parse_submission, read_body
 
 logger = logging.getLogger("bentoml.driftbento")
 
 
-def answer(content: BaseModel) -> Response:
-    return Response(content.model_dump_json(), media_type="application/json")
-
-
 async def post_classify(request: Request) -> Response:
     """Say what is in each image."""
-    submission = await read_submission(request, ClassifyForm, max_images=settings().max_images)
-    classifier = request.app.state.registry.get(submission.form.model)
-    threads = request.app.state.classify_threads
-    return answer(await in_thread(threads, classify, classifier, submission, settings()))
+    state = request.app.state
+    return await in_thread(
+        state.classify_threads, answer, classify, ClassifyForm, state.registry, await read_body(request)
+    )
 
 
 async def post_drift(request: Request) -> Response:
     """Say whether the images still come from the distribution that the model was trained on."""
-    submission = await read_submission(request, DriftForm, max_images=settings().max_images)
-    classifier = request.app.state.registry.get(submission.form.model)
-    threads = request.app.state.drift_thread
-    return answer(await in_thread(threads, score_drift, classifier, submission, settings()))
+    state = request.app.state
+    return await in_thread(
+        state.drift_thread, answer, score_drift, DriftForm, state.registry, await read_body(request)
+    )
+
+
+def answer(
+    to: Callable[[Classifier, Submission[FormType], Settings], BaseModel],
+    form_type: type[FormType],
+    registry: Registry,
+    body: Body,
+) -> Response:
+    """Answer a request that has been read. All of this takes long enough to hold up other requests."""
+    submission = parse_submission(body, form_type, max_images=settings().max_images)
+    classifier = registry.get(submission.form.model)
+    return response(to(classifier, submission, settings()))
+
+
+def response(content: BaseModel) -> Response:
+    return Response(content.model_dump_json(), media_type="application/json")
 
 
 async def get_models(request: Request) -> Response:
     """Say which models are loaded, and what is known of them."""
-    return answer(request.app.state.registry.describe())
+    return response(request.app.state.registry.describe())
 
 
 # The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and
@@ -111,7 +130,9 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         self.models = [model for model in newest if model.stored is not None]
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        return ProblemDocuments(super().to_asgi(is_main=is_main))
+        app = super().to_asgi(is_main=is_main)
+        app.user_middleware = leaner(app.user_middleware)
+        return ProblemDocuments(app)
 
     @property
     def openapi_spec(self) -> Any:
@@ -156,6 +177,30 @@ class DriftBento:
 
     async def __is_ready__(self) -> bool:
         return self.registry.is_ready
+
+
+def leaner(middleware: Sequence[Any]) -> list[Any]:
+    """Replace what BentoML puts around every request by what does the same in less time.
+
+    Its metrics stay, and its tracing where an exporter is configured. Its context is for endpoints of another
+    kind than those here.
+    """
+    kept: set[Any] = {RunnerTrafficMetricsMiddleware}
+    if BentoMLContainer.tracing.exporter_type.get():
+        kept.add(OpenTelemetryMiddleware)
+    health = ("/livez", "/readyz", "/healthz", "/metrics")
+    logged = AccessLogMiddleware in {one.cls for one in middleware}
+    limits = Middleware(
+        Traffic,
+        max_concurrency=math.ceil(settings().max_concurrency / settings().workers),
+        timeout_seconds=settings().timeout_seconds,
+        unlimited=health,
+    )
+    return [
+        *(one for one in middleware if one.cls in kept),
+        *([Middleware(AccessLog, silent=health)] if logged else []),
+        limits,
+    ]
 
 
 def load(model: BentoModel) -> Classifier | UnavailableModel:

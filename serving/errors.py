@@ -8,7 +8,9 @@ Problem
 ├── UnsupportedTypeError        415  not multipart/form-data, or a file that does not claim to be an image
 ├── UndecodableImageError       422  bytes that are no image
 ├── UntestableBatchError        422  too few images, features that are not finite
-└── ModelNotLoadedError         503  a model that is not in the store, or that failed its golden check
+├── OverloadedError             429  more requests at a time than the service takes
+├── ModelNotLoadedError         503  a model that is not in the store, or that failed its golden check
+└── TooSlowError                504  a request that takes longer than it may
 """
 
 from collections.abc import Mapping
@@ -67,8 +69,27 @@ class UntestableBatchError(Problem):
     status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "untestable-batch", "No drift test can be made"
 
 
+class OverloadedError(Problem):
+    status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "overloaded", "There are too many requests"
+
+    def __init__(self, max_concurrency: int) -> None:
+        super().__init__(
+            f"{max_concurrency} requests are being answered, as many as are at a time. Send this one again."
+        )
+
+
 class ModelNotLoadedError(Problem):
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "model-not-loaded", "The model is not loaded"
+
+
+class TooSlowError(Problem):
+    status, kind, title = HTTPStatus.GATEWAY_TIMEOUT, "too-slow", "The request took too long"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"The request was not answered within {seconds:g} seconds, the most it may take. Send fewer "
+            "images at a time."
+        )
 
 
 def problem_document(status: int, detail: str, *, kind: str = "", title: str = "") -> dict[str, Any]:
@@ -83,7 +104,10 @@ def problem_document(status: int, detail: str, *, kind: str = "", title: str = "
 
 def problem_response(document: Mapping[str, Any]) -> Response:
     """Return a problem document as the response to a request."""
-    return JSONResponse(dict(document), status_code=document["status"], media_type=MEDIA_TYPE)
+    headers = {"Retry-After": "1"} if document["status"] == HTTPStatus.TOO_MANY_REQUESTS else None
+    return JSONResponse(
+        dict(document), status_code=document["status"], media_type=MEDIA_TYPE, headers=headers
+    )
 
 
 async def answer_problem(_request: Request, problem: Exception) -> Response:

@@ -1,0 +1,87 @@
+"""What every request passes: a bound on how many there are at a time, a time limit, and a line in the log.
+
+BentoML has middleware for each of these. Its time limit leaves a timer behind for every request, which holds
+on to what the request held for a minute; and all of it together takes longer than classifying a digit.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import OverloadedError, Problem, TooSlowError, problem_response
+
+access = logging.getLogger("bentoml.access")  # which BentoML's own settings switch on and off
+
+
+class Traffic:
+    """Answer 429 to requests over a number at a time, and 504 to those that take too long."""
+
+    def __init__(
+        self, app: ASGIApp, *, max_concurrency: int, timeout_seconds: float, unlimited: Collection[str]
+    ) -> None:
+        self.app = app
+        self.max_concurrency = max_concurrency
+        self.timeout_seconds = timeout_seconds
+        self.unlimited = frozenset(unlimited)
+        self.in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self.unlimited:
+            return await self.app(scope, receive, send)
+        if self.in_progress >= self.max_concurrency:
+            return await refuse(OverloadedError(self.max_concurrency), scope, receive, send)
+        started = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        self.in_progress += 1
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                await self.app(scope, receive, send_noted)
+        except TimeoutError:
+            if started:
+                raise
+            await refuse(TooSlowError(self.timeout_seconds), scope, receive, send)
+        finally:
+            self.in_progress -= 1
+
+
+async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    await problem_response(problem.document())(scope, receive, send)
+
+
+class AccessLog:
+    """Write a line for every answer: who asked for what, the status, the bytes, and how long it took."""
+
+    def __init__(self, app: ASGIApp, *, silent: Collection[str]) -> None:
+        self.app = app
+        self.silent = frozenset(silent)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in self.silent:
+            return await self.app(scope, receive, send)
+        started = time.perf_counter()
+        status = 0
+        sent = 0
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                host, port = scope.get("client") or ("-", 0)
+                facts = host, port, scope["method"], scope["path"], status, sent
+                access.info(
+                    '%s:%d "%s %s" %d, %d bytes, %.1f ms', *facts, (time.perf_counter() - started) * 1000
+                )
+
+        return await self.app(scope, receive, send_noted)
