@@ -8,8 +8,7 @@ answer of its own.
 import gc
 import logging
 import math
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,46 +32,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving import openapi
-from serving.answers import classify, score_drift
+from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem, answer_disconnect, answer_problem
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
-from serving.schemas import ClassifyForm, DriftForm
-from serving.settings import Settings, settings
-from serving.threads import cores, in_thread
+from serving.settings import settings
 from serving.traffic import AccessLog, Traffic
-from serving.uploads import Body, FormType, Submission, parse_submission, read_body
+from serving.uploads import read_body
 
 logger = logging.getLogger("bentoml.driftbento")
 
 
 async def post_classify(request: Request) -> Response:
     """Say what is in each image."""
-    state = request.app.state
-    return await in_thread(
-        state.classify_threads, answer, classify, ClassifyForm, state.registry, await read_body(request)
-    )
+    return response(await request.app.state.dispatcher.classify(await read_body(request)))
 
 
 async def post_drift(request: Request) -> Response:
     """Say whether the images still come from the distribution that the model was trained on."""
-    state = request.app.state
-    return await in_thread(
-        state.drift_thread, answer, score_drift, DriftForm, state.registry, await read_body(request)
-    )
-
-
-def answer(
-    to: Callable[[Classifier, Submission[FormType], Settings], BaseModel],
-    form_type: type[FormType],
-    registry: Registry,
-    body: Body,
-) -> Response:
-    """Answer a request that has been read. All of this takes long enough to hold up other requests."""
-    submission = parse_submission(body, form_type, max_images=settings().max_images)
-    classifier = registry.get(submission.form.model)
-    return response(to(classifier, submission, settings()))
+    return response(await request.app.state.dispatcher.score_drift(await read_body(request)))
 
 
 def response(content: BaseModel) -> Response:
@@ -167,10 +146,7 @@ class DriftBento:
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
         self.registry = Registry({model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
-        classify_threads = settings().classify_threads or max(1, cores() // settings().workers)
-        endpoints.state.classify_threads = ThreadPoolExecutor(classify_threads, "classify")
-        # A thread of its own, so that drift tests leave those of classification alone.
-        endpoints.state.drift_thread = ThreadPoolExecutor(1, "drift")
+        endpoints.state.dispatcher = Dispatcher(self.registry, settings())
         # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
         gc.collect()
         gc.freeze()

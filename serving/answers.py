@@ -1,6 +1,8 @@
 """The answers of /classify and /drift: from a batch of items to what is sent back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 from torch import Tensor
 
@@ -32,32 +34,77 @@ from serving.uploads import Submission
 
 
 def classify(
-    classifier: Classifier, submission: Submission[ClassifyForm], limits: Settings
-) -> ClassifyResponse:
-    """Say what is in each image of a request.
+    classifier: Classifier, limits: Settings, submissions: Sequence[Submission[ClassifyForm]]
+) -> list[ClassifyResponse | Exception]:
+    """Say what is in each image of some requests, all of them in one go.
 
-    Raises:
-        Problem: No image could be used.
+    Returns:
+        For each request its answer, or the problem that it has: a fault in one does not touch the others.
     """
-    items = read_batch(submission.uploads, limits, classifier.preparation, archives=False)
-    usable = usable_inputs(items)
-    probabilities, _ = classifier.predict([pixels for _, pixels in usable])
-    results: dict[int, ClassifiedImage | ImageError] = {error.index: error for error in image_errors(items)}
-    for (item, _), row in zip(usable, probabilities, strict=True):
-        top = best_classes(row, classifier.labels, submission.form.top_k)
+    readings = [read_images(classifier, limits, submission) for submission in submissions]
+    inputs = [pixels for reading in readings if isinstance(reading, Reading) for _, pixels in reading.usable]
+    if not inputs:
+        return [reading for reading in readings if isinstance(reading, Exception)]
+    probabilities, _ = classifier.predict(inputs)
+    most = max(submission.form.top_k for submission in submissions)
+    best = iter(best_classes(probabilities, classifier.labels, most))
+    return [
+        reading
+        if isinstance(reading, Exception)
+        else classified(classifier, reading, list(islice(best, len(reading.usable))), submission.form.top_k)
+        for reading, submission in zip(readings, submissions, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The images of a request as they were read: all of them, and those that can be used."""
+
+    items: Sequence[Item]
+    usable: Sequence[tuple[Item, Pixels]]
+
+
+def read_images(
+    classifier: Classifier, limits: Settings, submission: Submission[ClassifyForm]
+) -> Reading | Exception:
+    try:
+        items = read_batch(submission.uploads, limits, classifier.preparation, archives=False)
+        return Reading(items, usable_inputs(items))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
+        return error
+
+
+def classified(
+    classifier: Classifier, reading: Reading, best: Sequence[Sequence[Prediction]], top_k: int
+) -> ClassifyResponse:
+    results: dict[int, ClassifiedImage | ImageError] = {
+        error.index: error for error in image_errors(reading.items)
+    }
+    for (item, _), top in zip(reading.usable, best, strict=True):
         results[item.index] = ClassifiedImage(
-            index=item.index, filename=item.filename, top=top, **top[0].model_dump()
+            index=item.index,
+            filename=item.filename,
+            label=top[0].label,
+            class_id=top[0].class_id,
+            probability=top[0].probability,
+            top=list(top[:top_k]),
         )
     return ClassifyResponse(
-        model=classifier.tag, trained=classifier.trained, results=[results[item.index] for item in items]
+        model=classifier.tag,
+        trained=classifier.trained,
+        results=[results[item.index] for item in reading.items],
     )
 
 
-def best_classes(probabilities: Tensor, labels: Sequence[str], top_k: int) -> list[Prediction]:
-    values, classes = probabilities.topk(min(top_k, len(labels)))
+def best_classes(probabilities: Tensor, labels: Sequence[str], count: int) -> list[list[Prediction]]:
+    """Return the most probable classes of each image, best first, from softmax outputs (N, K)."""
+    values, classes = probabilities.topk(min(count, len(labels)), dim=1)
     return [
-        Prediction(label=labels[class_id], class_id=class_id, probability=probability)
-        for probability, class_id in zip(values.tolist(), classes.tolist(), strict=True)
+        [
+            Prediction(label=labels[class_id], class_id=class_id, probability=probability)
+            for probability, class_id in zip(row_values, row_classes, strict=True)
+        ]
+        for row_values, row_classes in zip(values.tolist(), classes.tolist(), strict=True)
     ]
 
 

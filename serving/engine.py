@@ -55,6 +55,11 @@ class Engine:
     fused: bool
     sizes: Sequence[int] = (1,)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether its network is done so quickly that images are better put through together."""
+        return len(self.sizes) > 1
+
     @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> Outputs:
         """Return logits (N, K) and features (N, D) of any number of inputs (N, C, H, W), uint8."""

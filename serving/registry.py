@@ -24,6 +24,11 @@ class Registry:
         states = [isinstance(model, Classifier) for model in self.models.values()]
         return bool(states) and all(states)
 
+    @property
+    def loaded(self) -> list[Classifier]:
+        """The models that can be asked."""
+        return [model for model in self.models.values() if isinstance(model, Classifier)]
+
     def get(self, name: str) -> Classifier:
         """Return a loaded model.
 
