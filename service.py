@@ -33,10 +33,11 @@ from starlette.routing import Route
 
 from serving import openapi
 from serving.dispatch import Dispatcher
-from serving.errors import ModelNotLoadedError, Problem, answer_disconnect, answer_problem
+from serving.errors import ModelNotLoadedError, Problem
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
+from serving.responses import answer_disconnect, answer_problem
 from serving.settings import settings
 from serving.traffic import AccessLog, Traffic
 from serving.uploads import read_body

@@ -13,12 +13,8 @@ Problem
 └── TooSlowError                504  a request that takes longer than it may
 """
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
-
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:driftbento:problem:"
@@ -100,24 +96,3 @@ def problem_document(status: int, detail: str, *, kind: str = "", title: str = "
         "status": int(status),
         "detail": detail,
     }
-
-
-def problem_response(document: Mapping[str, Any]) -> Response:
-    """Return a problem document as the response to a request."""
-    headers = {"Retry-After": "1"} if document["status"] == HTTPStatus.TOO_MANY_REQUESTS else None
-    return JSONResponse(
-        dict(document), status_code=document["status"], media_type=MEDIA_TYPE, headers=headers
-    )
-
-
-async def answer_problem(_request: Request, problem: Exception) -> Response:
-    """Turn a problem that an endpoint raised into its response."""
-    assert isinstance(problem, Problem)
-    return problem_response(problem.document())
-
-
-async def answer_disconnect(_request: Request, _disconnect: Exception) -> Response:
-    """Count a client that left in the middle of its request as its own doing; nobody hears the answer."""
-    return problem_response(
-        MalformedRequestError("The connection closed before the request's end.").document()
-    )

@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import MEDIA_TYPE, TooLargeError, problem_document, problem_response
+from serving.errors import MEDIA_TYPE, TooLargeError, problem_document
+from serving.responses import problem_response
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 

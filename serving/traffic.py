@@ -11,7 +11,8 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import OverloadedError, Problem, TooSlowError, problem_response
+from serving.errors import OverloadedError, Problem, TooSlowError
+from serving.responses import problem_response
 
 access = logging.getLogger("bentoml.access")  # which BentoML's own settings switch on and off
 

@@ -8,8 +8,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from serving.errors import Problem, UntestableBatchError, answer_problem
+from serving.errors import Problem, UntestableBatchError
 from serving.middleware import BodyLimit, ProblemDocuments
+from serving.responses import answer_problem
 
 
 async def length(request: Request) -> Response:

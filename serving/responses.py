@@ -1,0 +1,31 @@
+"""Problems as responses: the part of them that needs a web framework, which not all who raise them have."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from serving.errors import MEDIA_TYPE, MalformedRequestError, Problem
+
+
+def problem_response(document: Mapping[str, Any]) -> Response:
+    """Return a problem document as the response to a request."""
+    headers = {"Retry-After": "1"} if document["status"] == HTTPStatus.TOO_MANY_REQUESTS else None
+    return JSONResponse(
+        dict(document), status_code=document["status"], media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+async def answer_problem(_request: Request, problem: Exception) -> Response:
+    """Turn a problem that an endpoint raised into its response."""
+    assert isinstance(problem, Problem)
+    return problem_response(problem.document())
+
+
+async def answer_disconnect(_request: Request, _disconnect: Exception) -> Response:
+    """Count a client that left in the middle of its request as its own doing; nobody hears the answer."""
+    return problem_response(
+        MalformedRequestError("The connection closed before the request's end.").document()
+    )
