@@ -13,6 +13,7 @@ Pixels = npt.NDArray[np.uint8]
 # What cameras, scanners and browsers make. Pillow knows dozens more, each with a decoder that could be
 # attacked.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+MAX_PIXELS = 50_000_000  # unless the service's settings say otherwise
 UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed

@@ -6,6 +6,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.engine import Choice
+from serving.images import MAX_PIXELS
 
 
 class Settings(BaseSettings):
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
         description="Size of a request, all its files together, and of what an archive unpacks to.",
     )
     max_images: int = Field(1000, ge=2, description="Images in one request.")
-    max_pixels: int = Field(50_000_000, ge=1, description="Width times height of one image.")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height of one image.")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""`python -m train`: train a model into the BentoML store, or write digits to try the service with."""
+"""`python -m train`: train a model into the BentoML store, archive it for TorchServe, or write digits."""
 
 import argparse
 import sys
@@ -13,13 +13,14 @@ from drift.errors import DriftError
 from drift.tables import certificate_table
 from train.data import load_mnist
 from train.errors import TrainingError
+from train.torchserve import ArchiveError, Workers, archive
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except (TrainingError, DriftError, OSError) as error:
+    except (TrainingError, ArchiveError, DriftError, OSError) as error:
         print("error:", *error.args, file=sys.stderr)
         return 2
     return 0
@@ -76,6 +77,30 @@ def parser() -> argparse.ArgumentParser:
     samples.add_argument("--blur", type=float, default=2.0, help="radius in pixels (default: %(default)s)")
     samples.set_defaults(run=write_samples)
 
+    torchserve = commands.add_parser("torchserve", help="make an archive of a model for TorchServe")
+    torchserve.add_argument(
+        "--model",
+        default="mnist",
+        help="of the BentoML store: NAME or NAME:VERSION (default: %(default)s)",
+    )
+    torchserve.add_argument(
+        "--export-path",
+        type=Path,
+        default=Path("model_store"),
+        help="folder of the archive (default: %(default)s)",
+    )
+    torchserve.add_argument("--workers", type=positive, default=1, help="processes (default: %(default)s)")
+    torchserve.add_argument(
+        "--batch-size", type=positive, default=8, help="requests answered together (default: %(default)s)"
+    )
+    torchserve.add_argument(
+        "--max-batch-delay",
+        type=positive,
+        default=10,
+        help="milliseconds that they wait for each other (default: %(default)s)",
+    )
+    torchserve.set_defaults(run=write_archive)
+
     for command in (mnist, samples):
         command.add_argument(
             "--data", type=Path, default=Path("data"), help="data sets (default: %(default)s)"
@@ -119,6 +144,12 @@ def publish_resnet(options: argparse.Namespace) -> None:
     network, weights = resnet.load_network(options.arch, options.weights, seed=options.seed)
     tag = resnet.publish_resnet(network, weights, options.reference, seed=options.seed)
     print(f"Saved as {tag}")
+
+
+def write_archive(options: argparse.Namespace) -> None:
+    workers = Workers(options.workers, options.batch_size, options.max_batch_delay)
+    tag, path = archive(options.model, options.export_path, workers)
+    print(f"Wrote {tag} to {path}")
 
 
 def write_samples(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Putting a model into the BentoML store: whole, or not at all."""
+"""Putting a model into the BentoML store, whole or not at all, and finding it there."""
 
 import hashlib
 import json
@@ -15,6 +15,7 @@ import bentoml  # noqa: TID251 - publishing is to BentoML's store
 import torch
 from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: TID251 - the store's path has no public name
 from bentoml._internal.models import ModelStore  # noqa: TID251 - nor has a store other than the default one
+from bentoml.exceptions import BentoMLException  # noqa: TID251 - what the store raises
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -22,6 +23,10 @@ from drift import Reference
 
 Metadata = Mapping[str, str | int | float | bool | list[str]]
 Fit = Callable[[Path], Reference]
+
+
+class ModelNotFoundError(LookupError):
+    """The store holds no model of this name and version."""
 
 
 def publish(
@@ -61,6 +66,18 @@ def publish(
         os.rename(Path(beside) / name / version, store / name / version)
         os.replace(Path(beside) / name / "latest", store / name / "latest")
     return f"{name}:{version}"
+
+
+def published(tag: str) -> bentoml.Model:
+    """Return a model of the store, by its name, which stands for the newest, or name:version.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    try:
+        return bentoml.models.get(tag)
+    except (BentoMLException, ValueError) as error:  # the latter of names that cannot be
+        raise ModelNotFoundError(f"The model store holds no {tag!r}.") from error
 
 
 def write_files(
