@@ -19,7 +19,7 @@ from serving.images import MAX_PIXELS, Pixels, decode_image
 from serving.preparations import preparation_of
 
 TOP_K = 5
-Row = Mapping[str, Any]  # what TorchServe makes of a request: its fields and query parameters, or its `body`
+Row = Mapping[str, Any]  # what TorchServe makes of a request: the fields of its form, or its `body`
 
 
 class TorchServeHandler:
