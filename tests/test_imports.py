@@ -27,8 +27,12 @@ def modules_after(statement: str) -> set[str]:
             "import serving.answers, serving.client",
             {"bentoml", "_bentoml_sdk", "train", "torchvision", "matplotlib"},
         ),
+        (
+            "import serving.torchserve_handler",
+            {"bentoml", "drift", "pydantic", "safetensors", "starlette", "torchdrift", "torchvision"},
+        ),
         ("import service", {"train", "torchvision", "sklearn", "mlxtend", "matplotlib"}),
-        ("import train.mnist", {"serving", "service"}),
+        ("import train.mnist, train.torchserve", {"serving", "service"}),
     ],
 )
 def test_a_package_brings_only_what_it_may(statement, forbidden):
