@@ -98,7 +98,7 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
     build, serve_bento, *_ = blocks_with("bentoml build").splitlines()
 
     with running(blocks_with("scripts/serve"), clone, stranger, until="Ready at"):
-        answers = run(blocks_with("curl"), clone, stranger)
+        answers = run(blocks_with("localhost:3000"), clone, stranger)
         tables = run(blocks_with("serving.client"), clone, stranger)
     shown = run(blocks_with("-m drift"), clone, stranger)
     with running(blocks_with("scripts/serve"), clone, stranger, until="Ready at") as seconds_of_second_start:
@@ -109,7 +109,12 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
     trained = run(blocks_with("train mnist").strip() + quickly, clone, stranger)
     built = run(build, clone, stranger)
     with running(serve_bento, clone, stranger, until="Service driftbento initialized"):
-        from_bento = run(blocks_with("curl"), clone, stranger)
+        from_bento = run(blocks_with("localhost:3000"), clone, stranger)
+    if java := shutil.which("java", path=stranger["PATH"]):
+        install, archive, start = blocks_with("pip install torchserve").splitlines()
+        run(f"{install}\n{archive}", clone, stranger)
+        with running(start, clone, stranger, until="WORKER_MODEL_LOADED"):
+            from_torchserve = run(blocks_with("localhost:8080"), clone, stranger)
 
     label = (clone / "samples" / "labels.csv").read_text().splitlines()[1].partition(",")[2]
     for answered in (answers, from_bento):
@@ -126,6 +131,8 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
     version = re.search(r"Saved as (mnist:\w+)", trained).group(1)
     assert "Successfully built Bento" in built
     assert f'"model":"{version}"' in from_bento
+    if java:
+        assert f'"{label}": 0.' in from_torchserve
 
 
 def test_the_readme_lists_every_setting_with_its_default_and_meaning():
