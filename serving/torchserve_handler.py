@@ -23,18 +23,18 @@ Row = Mapping[str, Any]  # what TorchServe makes of a request: the fields of its
 
 
 class TorchServeHandler:
-    """One model in one worker. TorchServe makes it, calls `initialize` once and `handle` for each batch."""
+    """One model in one worker, on the CPU as in the service.
+
+    TorchServe makes it, calls `initialize` once, and `handle` for each batch of requests.
+    """
 
     def initialize(self, context: Any) -> None:
         """Load the model from the folder that TorchServe has unpacked the archive to."""
-        properties = context.system_properties
-        folder, gpu = Path(properties["model_dir"]), properties.get("gpu_id")
-        self.device = torch.device("cpu" if gpu is None or not torch.cuda.is_available() else f"cuda:{gpu}")
-        torch.backends.cudnn.allow_tf32 = False  # float32 is what the service computes in
+        folder = Path(context.system_properties["model_dir"])
         with warnings.catch_warnings():
             # TorchScript is what this project ships: one file that runs without the code that made it.
             warnings.filterwarnings("ignore", message=r".*torch\.jit\.load.* is deprecated")
-            self.script = torch.jit.load(str(folder / "model.pt"), map_location=self.device).eval()
+            self.script = torch.jit.load(str(folder / "model.pt"), map_location="cpu").eval()
         names = json.loads((folder / "index_to_name.json").read_text())
         self.labels = [names[str(index)] for index in range(len(names))]
         self.preparation = preparation_of(context.model_yaml_config["metadata"])
@@ -75,7 +75,7 @@ class TorchServeHandler:
         """Return the softmax probabilities of each input, none for none."""
         if not inputs:
             return []
-        logits, _ = self.script(torch.from_numpy(np.stack(inputs)).to(self.device))
+        logits, _ = self.script(torch.from_numpy(np.stack(inputs)))
         probabilities: list[list[float]] = logits.softmax(dim=1).tolist()
         return probabilities
 

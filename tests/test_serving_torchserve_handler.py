@@ -13,7 +13,7 @@ class Context:
     """As much of TorchServe's context as a handler may rely on."""
 
     def __init__(self, folder: Path) -> None:
-        self.system_properties = {"model_dir": str(folder), "gpu_id": None}
+        self.system_properties = {"model_dir": str(folder)}
         self.model_yaml_config = {"metadata": {"preprocessing": "digits"}}
         self.statuses = dict[int, tuple[int, str]]()
         self.content_types = dict[int, str]()
