@@ -13,14 +13,14 @@ from drift.errors import DriftError
 from drift.tables import certificate_table
 from train.data import load_mnist
 from train.errors import TrainingError
-from train.torchserve import ArchiveError, Workers, archive
+from train.torchserve import Workers, archive
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
-    except (TrainingError, ArchiveError, DriftError, OSError) as error:
+    except (TrainingError, DriftError, OSError) as error:
         print("error:", *error.args, file=sys.stderr)
         return 2
     return 0

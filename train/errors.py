@@ -2,7 +2,9 @@
 
 TrainingError
 ├── DatasetUnavailableError     a data set that is neither on disk nor within reach
-└── WeightsUnavailableError     weights that cannot be had, or are not those of the architecture
+├── WeightsUnavailableError     weights that cannot be had, or are not those of the architecture
+├── ModelNotFoundError          a model that is not in the store
+└── ArchiveError                an archive for TorchServe that cannot be written
 """
 
 
@@ -16,3 +18,11 @@ class DatasetUnavailableError(TrainingError):
 
 class WeightsUnavailableError(TrainingError):
     """The weights that were asked for cannot be had, or are not those of the architecture."""
+
+
+class ModelNotFoundError(TrainingError):
+    """The store holds no model of this name and version."""
+
+
+class ArchiveError(TrainingError):
+    """No archive could be made."""

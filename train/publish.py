@@ -20,13 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from drift import Reference
+from train.errors import ModelNotFoundError
 
 Metadata = Mapping[str, str | int | float | bool | list[str]]
 Fit = Callable[[Path], Reference]
-
-
-class ModelNotFoundError(LookupError):
-    """The store holds no model of this name and version."""
 
 
 def publish(

@@ -18,16 +18,13 @@ from itertools import chain
 from modulefinder import ModuleFinder
 from pathlib import Path
 
-from train.publish import ModelNotFoundError, published
+from train.errors import ArchiveError, ModelNotFoundError
+from train.publish import published
 
 ROOT = Path(__file__).parent.parent
 HANDLER = ROOT / "serving" / "torchserve_handler.py"
 TRAINED = ("mnist", "resnet")
 INSTALL = "python -m pip install torchserve torch-model-archiver pyyaml"
-
-
-class ArchiveError(RuntimeError):
-    """No archive could be made; says what to do about it."""
 
 
 @dataclass(frozen=True)
