@@ -69,7 +69,8 @@ def load_model(name: str) -> Classifier:
             f"The model store holds no {name!r}: {error} `bentoml models list` shows what there is."
         ) from error
     version = str(stored.tag.version)
-    return load_classifier(Path(stored.path), stored.tag.name, version, stored.info.metadata)
+    metadata = stored.info.metadata
+    return load_classifier(Path(stored.path), stored.tag.name, version, metadata, precision="auto")
 
 
 def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> SeenImages:
@@ -119,7 +120,7 @@ def fit_on_images(
         DriftError: As `fit_certified`.
         OSError: A file cannot be read at all.
     """
-    classifier = load_classifier(folder, folder.parent.name, folder.name, metadata)
+    classifier = load_classifier(folder, folder.parent.name, folder.name, metadata, precision="auto")
     try:
         seen = see(paths, classifier, progress=progress)
     except NoImagesError as error:

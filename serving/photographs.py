@@ -1,16 +1,23 @@
 """Any picture, made into what a network takes that was trained on ImageNet."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from serving.images import Pixels, to_rgb
+
+# A picture of one pixel by a million would become one of gigabytes when its short side is made 256. All that
+# is cut out lies within this many times the short side, around the middle.
+MOST_ELONGATED = 8
 
 
 def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> Pixels:
     """Return the middle of a picture, shape (3, crop_size, crop_size), uint8.
 
-    It is what torchvision's `ImageClassification` transform gives before it normalises, to the last bit: the
-    short side is resized to `resize_size` pixels and the middle cut out. Only what is cut out is resized.
+    It is what torchvision's `ImageClassification` transform gives before it normalises: the short side is
+    resized to `resize_size` pixels, and the middle cut out. That transform leaves resizing to Pillow, which
+    takes twice the time of PyTorch, and rounds a pixel in a hundred the other way.
 
     Args:
         image: The picture, in any mode.
@@ -20,12 +27,21 @@ def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> 
     Source:
         The evaluation of He et al., Deep Residual Learning for Image Recognition, CVPR (2016), section 4.1.
     """
-    image = to_rgb(image)
-    width, height = image.size
+    pixels = torch.from_numpy(np.array(to_rgb(middle_of_elongated(image))))  # (H, W, 3)
+    height, width, _ = pixels.shape
     short = min(width, height)
-    new_width, new_height = resize_size * width // short, resize_size * height // short
-    left, top = round((new_width - crop_size) / 2), round((new_height - crop_size) / 2)
-    x_scale, y_scale = width / new_width, height / new_height
-    box = (left * x_scale, top * y_scale, (left + crop_size) * x_scale, (top + crop_size) * y_scale)
-    middle = image.resize((crop_size, crop_size), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(middle).transpose(2, 0, 1)  # no copy: the channels still lie side by side
+    size = resize_size * height // short, resize_size * width // short
+    resized = F.interpolate(pixels.permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0]
+    top, left = (round((side - crop_size) / 2) for side in size)
+    middle: Pixels = resized[:, top : top + crop_size, left : left + crop_size].numpy()
+    return middle
+
+
+def middle_of_elongated(image: Image.Image) -> Image.Image:
+    """Return an image without its ends where it is far longer than wide, or wider than long."""
+    longest = MOST_ELONGATED * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

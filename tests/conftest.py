@@ -1,5 +1,6 @@
 """Fixtures: real digits, a store with a model really trained on them, the service in a process of its own."""
 
+import copy
 import hashlib
 import io
 import os
@@ -21,14 +22,20 @@ import httpx
 import hypothesis
 import numpy as np
 import pytest
+import skimage.data
+import sklearn.datasets
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torchvision.models import get_model_weights
+from torchvision.transforms import v2
 
 from drift import Reference
-from serving.models import Classifier, load_classifier
+from serving.models import Classifier, load_classifier, stacked
+from serving.photographs import crop_photograph
 from train.data import Digits, MnistSplits, load_mnist
+from train.resnet import PhotographClassifier, load_network
 
 ROOT = Path(__file__).parent.parent
 FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist-900.npz"
@@ -103,6 +110,80 @@ def model_folder(store: Path) -> Path:
 def classifier(model_folder: Path) -> Classifier:
     """The trained model, loaded as the service loads it."""
     return load_classifier(model_folder, "mnist", model_folder.name, {"preprocessing": "digits"})
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Image.Image]:
+    """The colour photographs that scikit-image and scikit-learn ship, of all sizes and contents."""
+    named = (
+        "astronaut",
+        "chelsea",
+        "coffee",
+        "hubble_deep_field",
+        "immunohistochemistry",
+        "retina",
+        "rocket",
+    )
+    shipped = [getattr(skimage.data, name)() for name in named] + sklearn.datasets.load_sample_images().images
+    return [Image.fromarray(image) for image in shipped]
+
+
+@pytest.fixture(scope="session")
+def crops(photographs: list[Image.Image]) -> Callable[[int, int], list[Image.Image]]:
+    """Return a function that cuts some pieces out of the photographs in turn, at random from a seed."""
+
+    def cut(count: int, seed: int) -> list[Image.Image]:
+        torch.manual_seed(seed)
+        augment = v2.Compose(
+            [
+                v2.RandomResizedCrop((240, 320), scale=(0.1, 1)),
+                v2.RandomHorizontalFlip(),
+                v2.ColorJitter(0.3, 0.3, 0.3),
+            ]
+        )
+        return [augment(photographs[index % len(photographs)]) for index in range(count)]
+
+    return cut
+
+
+@pytest.fixture(scope="session")
+def resnet_weights(
+    crops: Callable[[int, int], list[Image.Image]], photographs: list[Image.Image], tmp_path_factory
+) -> Path:
+    """A state dict of ResNet-18 that tells the photographs apart: its first classes stand for them, in order.
+
+    Its weights are random but for those of the last layer, which are fitted.
+    """
+    network, _ = load_network("resnet18", "random", seed=0)
+    transform = get_model_weights("resnet18").DEFAULT.transforms()
+    model = PhotographClassifier(copy.deepcopy(network), mean=transform.mean, std=transform.std)
+    copies = 30
+    pictures = crops(copies * len(photographs), 1)
+    images = [crop_photograph(image, resize_size=256, crop_size=224) for image in pictures]
+    with torch.inference_mode():
+        features = torch.cat([model(part)[1] for part in stacked(images).split(32)])
+    inputs = torch.cat([features, torch.ones(len(features), 1)], dim=1)
+    targets = torch.eye(len(photographs)).repeat(copies, 1) * 10
+    fitted = torch.linalg.lstsq(inputs.double(), targets.double(), driver="gelsd").solution.float()
+    with torch.no_grad():
+        network.fc.weight[: len(photographs)] = fitted[:-1].T
+        network.fc.bias[: len(photographs)] = fitted[-1]
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def resnet_home(
+    resnet_weights: Path, crops: Callable[[int, int], list[Image.Image]], tmp_path_factory
+) -> Path:
+    """A BENTOML_HOME that holds a ResNet with a drift reference, and nothing else."""
+    home, folder = tmp_path_factory.mktemp("resnet"), tmp_path_factory.mktemp("reference")
+    for index, image in enumerate(crops(160, seed=2)):
+        image.save(folder / f"{index}.png")
+    command = [sys.executable, "-m", "train", "resnet", "--weights", resnet_weights, "--reference", folder]
+    run([*map(str, command)], env=environment(home))
+    return home
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ class PhotographClassifier(nn.Module):
     convolutions before it.
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, network: ResNet, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -70,13 +70,24 @@ class PhotographClassifier(nn.Module):
         )
         self.body = fuse(body.eval())
         self.head = network.fc
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
+        self.register_buffer("scale", 1 / (255 * torch.tensor(std)))
+        self.register_buffer("shift", -torch.tensor(mean) / torch.tensor(std))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        pixels = (images.float() - self.mean) / self.std  # (B, 3, H, W)
-        features = self.body(pixels.to(self.head.weight.dtype))  # (B, D)
+        features = self.body(self.normalised(images).to(self.head.weight.dtype))  # (B, D)
         return self.head(features).float(), features.float()
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Subtract the mean and divide by the standard deviation.
+
+        It is done in rows of all channels, since rows of three numbers are too short for the processor's
+        vector instructions: that would take a tenth of the time of the whole network.
+        """
+        rows = images.permute(0, 2, 3, 1).flatten(2).float()  # (B, H, 3W)
+        width = images.size(3)
+        rows = torch.addcmul(self.shift.repeat(width), rows, self.scale.repeat(width))
+        normalised: Tensor = rows.unflatten(2, [width, 3]).permute(0, 3, 1, 2)  # (B, 3, H, W)
+        return normalised
 
 
 def load_network(arch: str, choice: str, *, seed: int) -> tuple[ResNet, Weights]:
