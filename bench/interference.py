@@ -9,9 +9,6 @@ import argparse
 import io
 import itertools
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,26 +19,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bentoml
-import httpx
 import numpy as np
-import psutil
 from bentoml.exceptions import NotFound
-from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
+from bench.bodies import form, png
 from bench.load import Outcome
+from bench.processes import HOST, exit_on_signals, free_port, is_ready, python, running
 from serving.registry import TRAINING_COMMANDS
 from train.data import load_mnist
 
-ROOT = Path(__file__).parent.parent
-HOST = "127.0.0.1"
 MODEL = "mnist"
 BATCH = 1000  # images in a request to /drift, as many as it takes
 WARM_UP_SECONDS = 2
 READY_WITHIN_SECONDS = 120
-STOPPED_WITHIN_SECONDS = 30
 COLUMNS = (
     *("clients", "drift clients", "p50", "p99", "max", "requests/s", "errors"),
     *("/drift p50", "/drift max"),
@@ -65,8 +58,7 @@ class Form:
 
 def main() -> int:
     options = parser().parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # so that what it has started ends with it
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    exit_on_signals()
     try:
         bentoml.models.get(f"{MODEL}:latest")
     except NotFound:
@@ -114,49 +106,17 @@ def forms(folder: Path, upload: str) -> tuple[Form, Form]:
     return write_form(folder / "classify", pngs[:1]), write_form(folder / "drift", batch)
 
 
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def write_form(body: Path, files: Sequence[tuple[str, bytes, str]]) -> Form:
-    request = httpx.Request("POST", f"http://{HOST}/{body.name}", files=[("images", file) for file in files])
-    body.write_bytes(request.read())
-    return Form(f"/{body.name}", request.headers["content-type"], body)
-
-
-@contextmanager
-def running(command: Sequence[str], **options) -> Iterator[psutil.Popen]:
-    """Run a Python module as a program, and stop it with all that it started.
-
-    It has a session of its own, so that Ctrl-C in a terminal reaches it through here alone, and in order.
-    """
-    process = psutil.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env=os.environ | {"BENTOML_DO_NOT_TRACK": "true"},
-        start_new_session=True,
-        **options,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            family = [*process.children(recursive=True), process]
-            process.terminate()
-            _, alive = psutil.wait_procs(family, timeout=STOPPED_WITHIN_SECONDS)
-            for survivor in alive:
-                survivor.kill()
+    sent = form([("images", file) for file in files], {})
+    body.write_bytes(sent.content)
+    return Form(f"/{body.name}", sent.content_type, body)
 
 
 @contextmanager
 def service() -> Iterator[str]:
     """Serve the newest model, and give the address once it is ready."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port = listener.getsockname()[1]
-    command = ["bentoml", "serve", ".", "--host", HOST, "--port", str(port)]
+    port = free_port()
+    command = python("bentoml", "serve", ".", "--host", HOST, "--port", str(port))
     with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + READY_WITHIN_SECONDS
         while not is_ready(f"http://{HOST}:{port}/readyz"):
@@ -164,13 +124,6 @@ def service() -> Iterator[str]:
                 sys.exit("The service did not become ready. `bentoml serve` says why.")
             time.sleep(0.1)
         yield f"{HOST}:{port}"
-
-
-def is_ready(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
 
 
 def measure(address: str, clients: dict[Form, int], seconds: float) -> list[Outcome]:
@@ -198,7 +151,7 @@ def send(form: Form, address: str, clients: int, begin: float, end: float) -> li
         "begin": begin,
         "end": end,
     }
-    return ["bench.load", *(f"--{name}={value}" for name, value in flags.items())]
+    return python("bench.load", *(f"--{name}={value}" for name, value in flags.items()))
 
 
 def cells(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
