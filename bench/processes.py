@@ -25,7 +25,7 @@ def exit_on_signals() -> None:
 
 @contextmanager
 def running(
-    command: Sequence[str], *, environment: Mapping[str, str] | None = None, **options
+    command: Sequence[str], *, environment: Mapping[str, str] | None = None, folder: Path = ROOT, **options
 ) -> Iterator[psutil.Popen]:
     """Run a program, and stop it with all that it started.
 
@@ -34,11 +34,12 @@ def running(
     Args:
         command: The program and its arguments.
         environment: Variables to add to this program's own.
+        folder: Where it runs.
         options: What else `subprocess.Popen` takes.
     """
     process = psutil.Popen(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env=os.environ | {"BENTOML_DO_NOT_TRACK": "true"} | (environment or {}),
         start_new_session=True,
         **options,

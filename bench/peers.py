@@ -1,0 +1,144 @@
+"""The servers that `bench.serving` compares: how each is started, and how it is sent an image."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench.bodies import Body, form
+from bench.environment import interpreter
+from bench.processes import HOST, ROOT, free_port, python, result_of
+from bench.servers import Program, Server, ServerUnavailableError, Workload
+
+CORES = os.cpu_count() or 1
+THREADS_FOR_REQUESTS = CORES  # of FastAPI; Starlette's 40 would make 40 forward passes at a time
+TUNED = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 8, "maxBatchDelay": 10, "responseTimeout": 120}
+EMPTY_BENTOML = "bench.peer_bentoml:Empty"
+H11 = (
+    "--loop=asyncio",
+    "--http=h11",
+)  # what uvicorn runs on where nothing else is installed, as BentoML does
+
+
+def with_peers(folder: Path = ROOT, **environment: str) -> Callable[..., Program]:
+    """Return a function that makes a program of the peers' environment from a module and its arguments."""
+
+    def program(module: str, *arguments: str) -> Program:
+        command = [str(interpreter()), "-m", module, *arguments]
+        return Program(command, {"PYTHONPATH": str(ROOT)} | environment, folder)
+
+    return program
+
+
+def bentoml_program(service: str) -> Callable[[Workload, int, Path], Program]:
+    return lambda _, port, __: Program(
+        python("bentoml", "serve", service, "--host", HOST, "--port", str(port))
+    )
+
+
+def fastapi_program(workers: int, torch_threads: int) -> Callable[[Workload, int, Path], Program]:
+    def program(workload: Workload, port: int, _: Path) -> Program:
+        make = with_peers(
+            MODEL_FOLDER=str(workload.folder),
+            PREPARATION=workload.preparation,
+            TORCH_THREADS=str(torch_threads),
+            THREADS=str(THREADS_FOR_REQUESTS),
+        )
+        return make("bench.peer_fastapi", "create", f"--port={port}", f"--workers={workers}")
+
+    return program
+
+
+def empty_fastapi_program(*options: str) -> Callable[[Workload, int, Path], Program]:
+    return lambda _, port, __: with_peers()("bench.peer_fastapi", "create_empty", f"--port={port}", *options)
+
+
+def litserve_program(workload: Workload, port: int, _: Path) -> Program:
+    options = [f"--preparation={workload.preparation}", f"--port={port}", f"--workers={CORES}"]
+    return with_peers()("bench.peer_litserve", str(workload.folder), *options)
+
+
+def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload, int, Path], Program]:
+    def program(workload: Workload, port: int, folder: Path) -> Program:
+        if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+            raise ServerUnavailableError("TorchServe needs Java: `apt install default-jre-headless`.")
+        archive(workload, folder)
+        settings = folder / "config.properties"
+        settings.write_text(torchserve_settings(workload.model, port, model_settings))
+        flags = ["--start", "--foreground", "--ncs", "--disable-token-auth"]
+        where = ["--model-store", str(folder), "--ts-config", str(settings)]
+        # It keeps the number of its process in the temporary folder, and starts only once for each.
+        return with_peers(folder, TMPDIR=str(folder))("ts.model_server", *flags, *where)
+
+    return program
+
+
+def torchserve_settings(model: str, port: int, model_settings: Mapping[str, int]) -> str:
+    """Return the config.properties of TorchServe: its defaults, but for what is asked for."""
+    lines = [
+        f"inference_address=http://{HOST}:{port}",
+        f"management_address=http://{HOST}:{free_port()}",
+        f"metrics_address=http://{HOST}:{free_port()}",
+        f"grpc_inference_port={free_port()}",
+        f"grpc_management_port={free_port()}",
+        f"load_models={model}.mar",
+    ]
+    if model_settings:
+        entry = {"1.0": {"defaultVersion": True, "marName": f"{model}.mar", **model_settings}}
+        lines.append(f"models={json.dumps({model: entry})}")
+    return "\n".join(lines) + "\n"
+
+
+def archive(workload: Workload, folder: Path) -> None:
+    """Write the archive from which TorchServe serves a model, of the model's name, into a folder."""
+    preparation = folder / "preparation"
+    preparation.write_text(workload.preparation)
+    arguments = {
+        "model-name": workload.model,
+        "version": "1.0",
+        "serialized-file": workload.folder / "model.pt",
+        "handler": ROOT / "bench" / "peer_torchserve.py",
+        "extra-files": f"{workload.folder / 'labels.json'},{preparation}",
+        "export-path": folder,
+    }
+    flags = [f"--{name}={value}" for name, value in arguments.items()]
+    program = with_peers()("model_archiver.model_packaging", *flags, "--force")
+    result_of(program.command, environment=program.environment)
+
+
+def as_form(file_field: str, **fields: str) -> Callable[[Workload, bytes], Body]:
+    """Return a function that makes a form with an image, and other fields where they are asked for."""
+
+    def body(workload: Workload, image: bytes) -> Body:
+        filled = {name: value.format(model=workload.model) for name, value in fields.items()}
+        return form([(file_field, ("image", image, workload.media_type))], filled)
+
+    return body
+
+
+def as_it_is(workload: Workload, image: bytes) -> Body:
+    return Body(workload.media_type, image)
+
+
+def at(path: str) -> Callable[[Workload], str]:
+    return lambda workload: path.format(model=workload.model)
+
+
+ASK_SERVICE = as_form("images", model="{model}", top_k="5")
+ASK_PEER = as_form("image")
+SERVERS = (
+    Server("service", "this service", bentoml_program("."), at("/classify"), ASK_SERVICE),
+    Server("fastapi", f"FastAPI, {CORES} threads", fastapi_program(1, CORES), at("/classify"), ASK_PEER),
+    Server("fastapi", f"FastAPI, {CORES} workers", fastapi_program(CORES, 1), at("/classify"), ASK_PEER),
+    Server("litserve", "LitServe", litserve_program, at("/classify"), ASK_PEER),
+    Server(
+        "torchserve", "TorchServe, defaults", torchserve_program({}), at("/predictions/{model}"), as_it_is
+    ),
+    Server(
+        "torchserve", "TorchServe, tuned", torchserve_program(TUNED), at("/predictions/{model}"), as_it_is
+    ),
+    Server("empty", "empty BentoML", bentoml_program(EMPTY_BENTOML), at("/empty"), ASK_SERVICE, True),
+    Server("empty", "empty FastAPI", empty_fastapi_program(), at("/empty"), ASK_SERVICE, True),
+    Server("empty", "empty FastAPI, h11", empty_fastapi_program(*H11), at("/empty"), ASK_SERVICE, True),
+)

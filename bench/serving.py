@@ -1,0 +1,227 @@
+"""`python -m bench.serving`: this service beside TorchServe, LitServe and FastAPI, on loopback and all cores.
+
+All serve the newest models of the store and get the same images, one in each request, from wrk. A row says
+how many images a second a server answers and how long they take, how many did not get a 200, and the memory
+of all its processes (PSS: a page that several share counts once). `of limit` is the share of what the model's
+forward pass alone can do here, at its best. The peers' packages are installed into a folder of their own.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import bentoml
+from bentoml.exceptions import NotFound
+from rich.console import Console
+from rich.table import Column, Table
+from tqdm import tqdm
+
+from bench.bodies import photographs, png
+from bench.peers import SERVERS
+from bench.processes import exit_on_signals, python, result_of
+from bench.raw import Rate
+from bench.servers import Server, ServerUnavailableError, Workload, serving
+from bench.wrk import (
+    INSTALL,
+    NoResultError,
+    Sample,
+    Target,
+    is_installed,
+    load,
+    megabytes,
+    quiet_sample,
+    settle,
+)
+from serving.registry import TRAINING_COMMANDS
+from train.data import load_mnist
+
+IMAGES = 16  # different ones, sent in turn
+CLIENTS = (1, 8, 32)
+CLIENTS_OF_A_LONG_RUN = (8,)
+WARM_UP_SECONDS = 3
+WARM_UP_REQUESTS = 200
+WINDOW = 1000  # requests at the beginning and at the end of a long run
+MODELS = ("mnist", "resnet")
+COMPARISON = ("model", "server", "clients", "images/s", "of limit", "p50", "p99", "errors", "memory")
+LONG_RUN = ("model", "server", "clients", "requests", "images/s", "p50", "p99", "errors", "memory")
+DISTURBED = "* Something else used more than a tenth of a core meanwhile: do not trust this row."
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A sample of a server.
+
+    Attributes:
+        clients: How many there were at a time.
+        requests: Which of the server's requests it is of, where that matters.
+        sample: What became of them.
+        megabytes: The server's memory after it.
+    """
+
+    clients: int
+    requests: str
+    sample: Sample
+    megabytes: float
+
+
+def main() -> int:
+    options = parser().parse_args()
+    exit_on_signals()
+    if not is_installed():
+        print(INSTALL, file=sys.stderr)
+        return 1
+    columns = LONG_RUN if options.requests else COMPARISON
+    table = Table(*(Column(name, justify="right", no_wrap=True) for name in columns))
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        workloads = [found for model in options.model if (found := workload(model, Path(folder)))]
+        for chosen in workloads:
+            rows, remarks = compare(chosen, options, Path(folder))
+            for row in rows:
+                table.add_row(*(row.get(column, "") for column in columns))
+            table.add_section()
+            notes += remarks
+    if not workloads:
+        return 1
+    console = Console(width=120)
+    console.print(table)
+    for note in dict.fromkeys(notes):
+        console.print(note, highlight=False, soft_wrap=True)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="python -m bench.serving", description=__doc__)
+    keys = list(dict.fromkeys(server.key for server in SERVERS))
+    options.add_argument("--only", nargs="+", choices=keys, default=keys, help="these servers")
+    options.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="these models")
+    options.add_argument(
+        "--clients",
+        type=int,
+        nargs="+",
+        help=f"at a time (default: {CLIENTS}, and {CLIENTS_OF_A_LONG_RUN} with --requests)",
+    )
+    options.add_argument(
+        "--seconds", type=float, default=10, help="that each row measures (default: %(default)s)"
+    )
+    options.add_argument(
+        "--requests",
+        type=int,
+        help=f"measure the first {WINDOW:,} requests, and {WINDOW:,} after so many, in place of --seconds",
+    )
+    return options
+
+
+def workload(model: str, folder: Path) -> Workload | None:
+    """Return the newest version of a model with images for it, or None, and say so, where there is none."""
+    try:
+        stored = bentoml.models.get(f"{model}:latest")
+    except NotFound:
+        command = TRAINING_COMMANDS.get(model, f"python -m train {model}")
+        print(f"The model store holds no {model!r}. Run `{command}` first.", file=sys.stderr)
+        return None
+    if model == "mnist":
+        digits = load_mnist("embedded", folder).test.images[:IMAGES].numpy()
+        images, media_type = [png(digit) for digit in digits], "image/png"
+    else:
+        images, media_type = photographs(IMAGES), "image/jpeg"
+    preparation = stored.info.metadata["preprocessing"]
+    return Workload(model, Path(stored.path), preparation, images, media_type)
+
+
+def compare(
+    chosen: Workload, options: argparse.Namespace, folder: Path
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows of all servers of a model, and what is to be said below them."""
+    servers = [
+        server
+        for server in SERVERS
+        if server.key in options.only and (not server.is_empty or chosen.model == options.model[0])
+    ]
+    limits = {} if options.requests else forward_limits(chosen, options.seconds)
+    best = max((limit.images_per_second for limit in limits.values()), default=None)
+    rows = []
+    notes = [limit_note(chosen.model, name, limit) for name, limit in limits.items()]
+    for server in tqdm(servers, desc=chosen.model):
+        facts = {"model": "" if server.is_empty else chosen.model, "server": server.title}
+        try:
+            with serving(server, chosen, folder) as target:
+                for measured in samples(target, options, folder):
+                    rows.append(facts | cells(measured, None if server.is_empty else best))
+                    notes += remarks(server, measured)
+        except (ServerUnavailableError, NoResultError) as error:
+            rows.append(facts | {"images/s": "not run"})
+            notes.append(f"{server.title} was not run on {chosen.model}. {error}")
+    return rows, notes
+
+
+def forward_limits(chosen: Workload, seconds: float) -> Mapping[str, Rate]:
+    """Return the best rates of the forward pass alone, by the form that the model is in."""
+    arguments = [f"--name={chosen.model}", f"--preparation={chosen.preparation}", f"--seconds={seconds}"]
+    printed = result_of(python("bench.raw", str(chosen.folder), *arguments))
+    return {name: Rate(**rate) for name, rate in json.loads(printed).items()}
+
+
+def samples(target: Target, options: argparse.Namespace, folder: Path) -> Iterator[Measured]:
+    """Yield the samples of a server that is running, as the options ask for them."""
+    if options.requests:
+        for clients in options.clients or CLIENTS_OF_A_LONG_RUN:
+            yield from over_time(target, clients, options.requests, folder)
+    else:
+        for clients in options.clients or CLIENTS:
+            load(target, clients, folder, seconds=WARM_UP_SECONDS)
+            sample = quiet_sample(target, clients, options.seconds, folder)
+            yield Measured(clients, "", sample, megabytes(target.process))
+
+
+def over_time(target: Target, clients: int, requests: int, folder: Path) -> Iterator[Measured]:
+    """Yield samples of a server's first requests, of those that follow, and of some after these."""
+    load(target, clients, folder, requests=WARM_UP_REQUESTS)
+    settle(target)
+    between = max(1, requests - WINDOW)
+    for label, count in (("first", WINDOW), ("next", between), ("last", WINDOW)):
+        sample = load(target, clients, folder, requests=count)
+        yield Measured(clients, f"{label} {count:,}", sample, megabytes(target.process))
+
+
+def cells(measured: Measured, limit: float | None) -> dict[str, str]:
+    """Return a row of the table, but for what is the same in all rows of a server."""
+    sample = measured.sample
+    return {
+        "clients": str(measured.clients),
+        "requests": measured.requests,
+        "images/s": f"{sample.rate:,.1f}" + ("" if sample.is_quiet else "*"),
+        "of limit": "" if limit is None else f"{sample.rate / limit:.0%}",
+        "p50": milliseconds(sample.p50),
+        "p99": milliseconds(sample.p99),
+        "errors": f"{sum(sample.errors.values()):,}",
+        "memory": f"{measured.megabytes:,.0f} MB",
+    }
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:,.1f} ms" if seconds < 0.1 else f"{seconds * 1000:,.0f} ms"
+
+
+def remarks(server: Server, measured: Measured) -> list[str]:
+    """Return what the row of a sample does not say: which errors there were, and what disturbed it."""
+    said = []
+    if measured.sample.errors:
+        kinds = ", ".join(f"{number:,} × {kind}" for kind, number in measured.sample.errors.items())
+        said.append(f"{server.title}, {measured.clients} clients: {kinds}.")
+    return said if measured.sample.is_quiet else [*said, DISTURBED]
+
+
+def limit_note(model: str, name: str, limit: Rate) -> str:
+    return (
+        f"The forward pass of {model} alone, {name}: {limit.images_per_second:,.1f} images/s"
+        f" ({limit.streams} × {limit.threads} threads, {limit.batch} images each)."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
