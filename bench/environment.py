@@ -30,13 +30,20 @@ class PeersUnavailableError(Exception):
     """The peers' packages cannot be installed."""
 
 
-@cache
 def interpreter() -> Path:
     """Return the Python of the peers' environment, which is made where it is missing.
 
     Raises:
         PeersUnavailableError: It cannot be made.
     """
+    made = make()
+    if isinstance(made, PeersUnavailableError):
+        raise made
+    return made
+
+
+@cache  # a failure too, since without a network each try takes long
+def make() -> Path | PeersUnavailableError:
     home = Path(sysconfig.get_path("purelib"))
     pins = [*PEERS, *(f"{name}=={version(name)}" for name in SHARED)]
     key = hashlib.sha256("\n".join([*pins, *WITHOUT_DEPENDENCIES, str(home)]).encode()).hexdigest()[:16]
@@ -44,7 +51,10 @@ def interpreter() -> Path:
     found = folder / "bin" / "python"
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        install(folder, found, pins, home)
+        try:
+            install(folder, found, pins, home)
+        except PeersUnavailableError as error:
+            return error
         (folder / "complete").touch()
     return found
 

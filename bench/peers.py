@@ -31,9 +31,9 @@ def with_peers(folder: Path = ROOT, **environment: str) -> Callable[..., Program
     return program
 
 
-def bentoml_program(service: str) -> Callable[[Workload, int, Path], Program]:
+def bentoml_program(service: str, **environment: str) -> Callable[[Workload, int, Path], Program]:
     return lambda _, port, __: Program(
-        python("bentoml", "serve", service, "--host", HOST, "--port", str(port))
+        python("bentoml", "serve", service, "--host", HOST, "--port", str(port)), environment
     )
 
 
@@ -102,9 +102,8 @@ def archive(workload: Workload, folder: Path) -> None:
         "extra-files": f"{workload.folder / 'labels.json'},{preparation}",
         "export-path": folder,
     }
-    flags = [f"--{name}={value}" for name, value in arguments.items()]
-    program = with_peers()("model_archiver.model_packaging", *flags, "--force")
-    result_of(program.command, environment=program.environment)
+    command = str(interpreter().with_name("torch-model-archiver"))
+    result_of([command, *(f"--{name}={value}" for name, value in arguments.items())])
 
 
 def as_form(file_field: str, **fields: str) -> Callable[[Workload, bytes], Body]:
@@ -129,6 +128,13 @@ ASK_SERVICE = as_form("images", model="{model}", top_k="5")
 ASK_PEER = as_form("image")
 SERVERS = (
     Server("service", "this service", bentoml_program("."), at("/classify"), ASK_SERVICE),
+    Server(
+        "service",
+        f"this service, {CORES} workers",
+        bentoml_program(".", WORKERS=str(CORES), CLASSIFY_THREADS="1"),
+        at("/classify"),
+        ASK_SERVICE,
+    ),
     Server("fastapi", f"FastAPI, {CORES} threads", fastapi_program(1, CORES), at("/classify"), ASK_PEER),
     Server("fastapi", f"FastAPI, {CORES} workers", fastapi_program(CORES, 1), at("/classify"), ASK_PEER),
     Server("litserve", "LitServe", litserve_program, at("/classify"), ASK_PEER),

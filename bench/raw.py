@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench.quiet import Watch, least_disturbed
 from serving.errors import ModelNotLoadedError
 from serving.models import Classifier, load_classifier
 
@@ -41,12 +42,14 @@ class Rate:
         streams: Forward passes at a time.
         threads: Threads of each of them.
         batch: Images in each of them.
+        others: Cores that something else used meanwhile.
     """
 
     images_per_second: float
     streams: int
     threads: int
     batch: int
+    others: float
 
 
 def main() -> int:
@@ -107,15 +110,16 @@ def best_rate(script: Script, images: Tensor, seconds: float) -> Rate:
 
     found = [rate(way, batch, SEARCH_SECONDS) for way, batch in itertools.product(WAYS, BATCHES)]
     best = max(found, key=lambda one: one.images_per_second)
-    return rate((best.streams, best.threads), best.batch, seconds)
+    return least_disturbed(lambda: rate((best.streams, best.threads), best.batch, seconds))
 
 
 def measure(script: Script, inputs: Tensor, way: tuple[int, int], seconds: float) -> Rate:
     """Return the rate of some streams of forward passes at a time."""
     streams, threads = way
+    watch = Watch()
     with ThreadPoolExecutor(streams) as pool:
         rates = pool.map(lambda _: stream(script, inputs, threads, seconds), range(streams))
-        return Rate(sum(rates), streams, threads, len(inputs))
+        return Rate(sum(rates), streams, threads, len(inputs), watch.others())
 
 
 @torch.inference_mode()

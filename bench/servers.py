@@ -1,20 +1,19 @@
 """What a server is to `bench.serving`: a program to start, a request to send, and an end to both."""
 
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx
 
 from bench.bodies import Body
 from bench.environment import PeersUnavailableError
 from bench.processes import HOST, ROOT, free_port, running
-from bench.wrk import Target
+from bench.wrk import Target, refusal
 
-READY_WITHIN_SECONDS = 120
+READY_WITHIN_SECONDS = 60
 
 
 class ServerUnavailableError(Exception):
@@ -71,50 +70,39 @@ class Server:
 
 
 @contextmanager
-def serving(server: Server, workload: Workload, folder: Path) -> Iterator[Target]:
+def serving(server: Server, workload: Workload) -> Iterator[Target]:
     """Start a server, and give it once it answers.
 
     Raises:
         ServerUnavailableError: It cannot be started, or does not answer as it should.
     """
     port = free_port()
-    try:
-        program = server.program(workload, port, folder)
-    except PeersUnavailableError as error:
-        raise ServerUnavailableError(str(error)) from None
-    bodies = [server.body(workload, image) for image in workload.images]
-    log = folder / "server.log"
-    with (
-        log.open("wb") as output,
-        running(
-            program.command,
-            environment=program.environment,
-            folder=program.folder,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        try:
+            program = server.program(workload, port, folder)
+        except PeersUnavailableError as error:
+            raise ServerUnavailableError(str(error)) from None
+        log = folder / "server.log"
+        process = stack.enter_context(
+            running(
+                program.command,
+                environment=program.environment,
+                folder=program.folder,
+                stdout=stack.enter_context(log.open("wb")),
+                stderr=subprocess.STDOUT,
+            )
+        )
+        bodies = [server.body(workload, image) for image in workload.images]
         target = Target(f"{HOST}:{port}", server.path(workload), bodies, process)
-        deadline = time.monotonic() + READY_WITHIN_SECONDS
-        while (problem := refusal(target)) is not None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                *_, last = ["", *log.read_text(errors="replace").strip().splitlines()]
-                raise ServerUnavailableError(f"It does not answer: {problem}. The end of its log: {last}")
-            time.sleep(0.2)
+        wait_until_ready(target, log)
         yield target
 
 
-def refusal(target: Target) -> str | None:
-    """Return what a server has against a request, or None where it answers."""
-    body = target.bodies[0]
-    try:
-        answer = httpx.post(
-            f"http://{target.address}{target.path}",
-            content=body.content,
-            headers={"Content-Type": body.content_type},
-            trust_env=False,
-            timeout=READY_WITHIN_SECONDS,
-        )
-    except httpx.TransportError as error:
-        return str(error)
-    return None if answer.status_code == httpx.codes.OK else f"{answer.status_code} {answer.text}"
+def wait_until_ready(target: Target, log: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while (problem := refusal(target)) is not None:
+        if target.process.poll() is not None or time.monotonic() > deadline:
+            *_, last = ["", *log.read_text(errors="replace").strip().splitlines()]
+            raise ServerUnavailableError(f"{problem} – {last[:200]}")
+        time.sleep(0.2)

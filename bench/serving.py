@@ -23,6 +23,7 @@ from tqdm import tqdm
 from bench.bodies import photographs, png
 from bench.peers import SERVERS
 from bench.processes import exit_on_signals, python, result_of
+from bench.quiet import QUIET, TRIES, is_quiet, megabytes
 from bench.raw import Rate
 from bench.servers import Server, ServerUnavailableError, Workload, serving
 from bench.wrk import (
@@ -32,7 +33,6 @@ from bench.wrk import (
     Target,
     is_installed,
     load,
-    megabytes,
     quiet_sample,
     settle,
 )
@@ -48,7 +48,7 @@ WINDOW = 1000  # requests at the beginning and at the end of a long run
 MODELS = ("mnist", "resnet")
 COMPARISON = ("model", "server", "clients", "images/s", "of limit", "p50", "p99", "errors", "memory")
 LONG_RUN = ("model", "server", "clients", "requests", "images/s", "p50", "p99", "errors", "memory")
-DISTURBED = "* Something else used more than a tenth of a core meanwhile: do not trust this row."
+DISTURBED = f"* Something else used more than {QUIET:g} cores meanwhile, in each of {TRIES} tries."
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def main() -> int:
         return 1
     console = Console(width=120)
     console.print(table)
-    for note in dict.fromkeys(notes):
+    for note in [*notes, DISTURBED]:
         console.print(note, highlight=False, soft_wrap=True)
     return 0
 
@@ -149,7 +149,7 @@ def compare(
     for server in tqdm(servers, desc=chosen.model):
         facts = {"model": "" if server.is_empty else chosen.model, "server": server.title}
         try:
-            with serving(server, chosen, folder) as target:
+            with serving(server, chosen) as target:
                 for measured in samples(target, options, folder):
                     rows.append(facts | cells(measured, None if server.is_empty else best))
                     notes += remarks(server, measured)
@@ -194,7 +194,7 @@ def cells(measured: Measured, limit: float | None) -> dict[str, str]:
     return {
         "clients": str(measured.clients),
         "requests": measured.requests,
-        "images/s": f"{sample.rate:,.1f}" + ("" if sample.is_quiet else "*"),
+        "images/s": f"{sample.rate:,.1f}" + ("" if is_quiet(sample) else "*"),
         "of limit": "" if limit is None else f"{sample.rate / limit:.0%}",
         "p50": milliseconds(sample.p50),
         "p99": milliseconds(sample.p99),
@@ -208,18 +208,19 @@ def milliseconds(seconds: float) -> str:
 
 
 def remarks(server: Server, measured: Measured) -> list[str]:
-    """Return what the row of a sample does not say: which errors there were, and what disturbed it."""
+    """Return what the row of a sample does not say: which errors there were."""
     said = []
     if measured.sample.errors:
         kinds = ", ".join(f"{number:,} × {kind}" for kind, number in measured.sample.errors.items())
         said.append(f"{server.title}, {measured.clients} clients: {kinds}.")
-    return said if measured.sample.is_quiet else [*said, DISTURBED]
+    return said
 
 
 def limit_note(model: str, name: str, limit: Rate) -> str:
     return (
         f"The forward pass of {model} alone, {name}: {limit.images_per_second:,.1f} images/s"
-        f" ({limit.streams} × {limit.threads} threads, {limit.batch} images each)."
+        f"{'' if is_quiet(limit) else '*'}"
+        f" (streams: {limit.streams}, threads of each: {limit.threads}, images in a batch: {limit.batch})."
     )
 
 

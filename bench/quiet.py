@@ -1,0 +1,82 @@
+"""Whether a measurement had the machine for itself, and measuring again where it had not."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import psutil
+
+QUIET = 0.1  # cores that everything else may use
+TRIES = 3
+
+
+class Disturbed(Protocol):
+    """A measurement that knows how many cores others used meanwhile."""
+
+    @property
+    def others(self) -> float: ...
+
+
+Measurement = TypeVar("Measurement", bound=Disturbed)
+
+
+def is_quiet(measurement: Disturbed) -> bool:
+    return measurement.others <= QUIET
+
+
+def least_disturbed(measure: Callable[[], Measurement]) -> Measurement:
+    """Measure, a few times where something else runs meanwhile, and return what was least disturbed."""
+    found = [measure()]
+    while not is_quiet(found[-1]) and len(found) < TRIES:
+        found.append(measure())
+    return min(found, key=lambda measurement: measurement.others)
+
+
+class Watch:
+    """What others use of the machine than this program and all that it has started."""
+
+    def __init__(self) -> None:
+        self.began, self.all, self.ours = time.monotonic(), busy_seconds(), cpu_seconds(family())
+
+    def others(self) -> float:
+        """Return the cores that others have used since, on average."""
+        others = busy_seconds() - self.all - (cpu_seconds(family()) - self.ours)
+        return max(0.0, others) / (time.monotonic() - self.began)
+
+
+def busy_seconds() -> float:
+    """Return the processor time that all programs of the machine have used since it started."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
+
+
+def family(process: psutil.Process | None = None) -> list[psutil.Process]:
+    """Return a process, by default this one, and all that it has started."""
+    process = process or psutil.Process()
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """Return the processor time of some processes, and of those of their children that have ended."""
+    total = 0.0
+    for process in processes:
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def megabytes(process: psutil.Process) -> float:
+    """Return the memory of a process and all that it started, each shared page counted once (PSS)."""
+    total = 0
+    for member in family(process):
+        try:
+            total += member.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+    return total / 2**20
