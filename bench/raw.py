@@ -20,14 +20,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.quiet import Watch, least_disturbed
+from bench.quiet import TRIES, Watch, least_disturbed
 from serving.errors import ModelNotLoadedError
 from serving.models import Classifier, load_classifier
 
 BATCHES = (1, 2, 4, 8)
 CORES = os.cpu_count() or 1
 WAYS = sorted({(1, 1), (CORES, 1), (1, CORES)})  # streams, and threads of each
-SEARCH_SECONDS = 0.25  # for each way and size, to find the best, which is then measured for longer
+SEARCH_SHARE = 0.1  # of the seconds, for each way and size, to find the best
 WARM_UP_PASSES = 3  # in which TorchScript compiles what it runs
 
 Script = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -57,7 +57,7 @@ def main() -> int:
     images = load_file(options.folder / "golden.safetensors")["images"]
     rates = {}
     for name, script in forms(options.folder, options.name, options.preparation):
-        rates[name] = asdict(best_rate(script, images, options.seconds))
+        rates[name] = asdict(best_rate(script, images, options.seconds, options.tries))
     print(json.dumps(rates))
     return 0
 
@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--name", required=True, help="of the model in the store")
     options.add_argument("--preparation", required=True, help="digits or photograph")
     options.add_argument("--seconds", type=float, default=3, help="for the best (default: %(default)s)")
+    options.add_argument("--tries", type=int, default=TRIES, help="while something else runs too")
     return options
 
 
@@ -95,22 +96,23 @@ def as_served(classifier: Classifier) -> Script:
     return classifier.script
 
 
-def best_rate(script: Script, images: Tensor, seconds: float) -> Rate:
+def best_rate(script: Script, images: Tensor, seconds: float, tries: int = TRIES) -> Rate:
     """Return the rate of the fastest of all ways and sizes.
 
     Args:
         script: Takes uint8 (B, C, H, W).
         images: Some inputs, repeated where a batch is larger.
         seconds: How long the fastest is measured, once it is found.
+        tries: How often at most it is measured while something else runs too.
     """
 
     def rate(way: tuple[int, int], batch: int, seconds: float) -> Rate:
         inputs = images[torch.arange(batch) % len(images)]  # (B, C, H, W)
         return measure(script, inputs, way, seconds)
 
-    found = [rate(way, batch, SEARCH_SECONDS) for way, batch in itertools.product(WAYS, BATCHES)]
+    found = [rate(way, batch, seconds * SEARCH_SHARE) for way, batch in itertools.product(WAYS, BATCHES)]
     best = max(found, key=lambda one: one.images_per_second)
-    return least_disturbed(lambda: rate((best.streams, best.threads), best.batch, seconds))
+    return least_disturbed(lambda: rate((best.streams, best.threads), best.batch, seconds), tries)
 
 
 def measure(script: Script, inputs: Tensor, way: tuple[int, int], seconds: float) -> Rate:

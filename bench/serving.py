@@ -43,12 +43,13 @@ IMAGES = 16  # different ones, sent in turn
 CLIENTS = (1, 8, 32)
 CLIENTS_OF_A_LONG_RUN = (8,)
 WARM_UP_SECONDS = 3
+LIMIT_SECONDS = 3  # for the best rate of the forward pass alone
 WARM_UP_REQUESTS = 200
 WINDOW = 1000  # requests at the beginning and at the end of a long run
 MODELS = ("mnist", "resnet")
 COMPARISON = ("model", "server", "clients", "images/s", "of limit", "p50", "p99", "errors", "memory")
 LONG_RUN = ("model", "server", "clients", "requests", "images/s", "p50", "p99", "errors", "memory")
-DISTURBED = f"* Something else used more than {QUIET:g} cores meanwhile, in each of {TRIES} tries."
+DISTURBED = f"* Something else used more than {QUIET:g} cores meanwhile."
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=10, help="that each row measures (default: %(default)s)"
     )
     options.add_argument(
+        "--tries",
+        type=int,
+        default=TRIES,
+        help="of a measurement, while something else runs too (default: %(default)s)",
+    )
+    options.add_argument(
         "--requests",
         type=int,
         help=f"measure the first {WINDOW:,} requests, and {WINDOW:,} after so many, in place of --seconds",
@@ -142,7 +149,7 @@ def compare(
         for server in SERVERS
         if server.key in options.only and (not server.is_empty or chosen.model == options.model[0])
     ]
-    limits = {} if options.requests else forward_limits(chosen, options.seconds)
+    limits = {} if options.requests else forward_limits(chosen, options)
     best = max((limit.images_per_second for limit in limits.values()), default=None)
     rows = []
     notes = [limit_note(chosen.model, name, limit) for name, limit in limits.items()]
@@ -159,10 +166,11 @@ def compare(
     return rows, notes
 
 
-def forward_limits(chosen: Workload, seconds: float) -> Mapping[str, Rate]:
+def forward_limits(chosen: Workload, options: argparse.Namespace) -> Mapping[str, Rate]:
     """Return the best rates of the forward pass alone, by the form that the model is in."""
-    arguments = [f"--name={chosen.model}", f"--preparation={chosen.preparation}", f"--seconds={seconds}"]
-    printed = result_of(python("bench.raw", str(chosen.folder), *arguments))
+    model = [str(chosen.folder), f"--name={chosen.model}", f"--preparation={chosen.preparation}"]
+    effort = [f"--seconds={min(options.seconds, LIMIT_SECONDS)}", f"--tries={options.tries}"]
+    printed = result_of(python("bench.raw", *model, *effort))
     return {name: Rate(**rate) for name, rate in json.loads(printed).items()}
 
 
@@ -173,8 +181,8 @@ def samples(target: Target, options: argparse.Namespace, folder: Path) -> Iterat
             yield from over_time(target, clients, options.requests, folder)
     else:
         for clients in options.clients or CLIENTS:
-            load(target, clients, folder, seconds=WARM_UP_SECONDS)
-            sample = quiet_sample(target, clients, options.seconds, folder)
+            load(target, clients, folder, seconds=min(WARM_UP_SECONDS, options.seconds))
+            sample = quiet_sample(target, clients, options.seconds, options.tries, folder)
             yield Measured(clients, "", sample, megabytes(target.process))
 
 

@@ -80,7 +80,7 @@ def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def quiet_sample(target: Target, clients: int, seconds: float, folder: Path) -> Sample:
+def quiet_sample(target: Target, clients: int, seconds: float, tries: int, folder: Path) -> Sample:
     """Load a server for some seconds, again where something else ran, and return the least disturbed run.
 
     Raises:
@@ -91,7 +91,7 @@ def quiet_sample(target: Target, clients: int, seconds: float, folder: Path) -> 
         settle(target)
         return load(target, clients, folder, seconds=seconds)
 
-    return least_disturbed(sample)
+    return least_disturbed(sample, tries)
 
 
 def load(

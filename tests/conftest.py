@@ -21,6 +21,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 import httpx
 import hypothesis
 import numpy as np
+import psutil
 import pytest
 import skimage.data
 import sklearn.datasets
@@ -40,6 +41,7 @@ from train.resnet import PhotographClassifier, load_network
 ROOT = Path(__file__).parent.parent
 FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist-900.npz"
 READY_WITHIN_SECONDS = 120
+MARK = "STARTED_BY_TEST"  # in the environment of a benchmark, and so of all that it starts
 
 # The same examples in every run; and no deadline, since a busy machine is no failure.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
@@ -314,6 +316,42 @@ def as_files(png: Callable[[np.ndarray | Tensor], bytes]) -> Callable[[Sequence]
         ]
 
     return encode
+
+
+@pytest.fixture
+def start_benchmark(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return a function that starts a module as a program, with a BENTOML_HOME of its own and options."""
+    started = []
+
+    def start(module: str, home: Path, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", module, *options]
+        marked = environment(home) | {MARK: str(tmp_path)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=ROOT, env=marked, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def still_running(tmp_path: Path) -> Callable[[], list[str]]:
+    """Return a function that gives the command lines of all processes that a benchmark has started."""
+
+    def running() -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                is_ours = process.environ().get(MARK) == str(tmp_path)
+                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                pass
+        return found
+
+    return running
 
 
 def environment(home: Path) -> dict[str, str]:
