@@ -21,7 +21,7 @@ def create() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # 40 threads, its default, would keep 40 forward passes from each other's caches.
+        # Of 40 threads, its default, each may be in a forward pass at the same time.
         current_default_thread_limiter().total_tokens = int(os.environ["THREADS"])
         yield
 

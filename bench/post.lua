@@ -4,8 +4,10 @@
 local ffi = require("ffi")
 ffi.cdef("int getpid(); int kill(int process, int signal);")
 local INTERRUPT = 2
+-- Of processes that accept from one socket, one may get all the clients: opened again now and then, they spread.
+local REQUESTS_OF_A_CONNECTION = 100
 
-local bodies, turn, limit = {}, 0, 0
+local bodies, last_bodies, turn, sent, limit = {}, {}, 0, 0, 0
 local worker
 folder, answered, statuses = "", 0, {}
 
@@ -26,12 +28,14 @@ function init(arguments)
   for index = 1, count do
     local headers = {["Content-Type"] = read(index .. ".type"), ["Host"] = wrk.headers["Host"]}
     bodies[index] = wrk.format("POST", path, headers, read(index .. ".body"))
+    headers["Connection"] = "close"
+    last_bodies[index] = wrk.format("POST", path, headers, read(index .. ".body"))
   end
 end
 
 function request()
-  turn = turn % #bodies + 1
-  return bodies[turn]
+  turn, sent = turn % #bodies + 1, sent + 1
+  return (sent % REQUESTS_OF_A_CONNECTION == 0 and last_bodies or bodies)[turn]
 end
 
 function response(status)
