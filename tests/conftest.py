@@ -28,6 +28,7 @@ import sklearn.datasets
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 from torchvision.transforms import v2
@@ -164,12 +165,10 @@ def resnet_weights(
     images = [crop_photograph(image, resize_size=256, crop_size=224) for image in pictures]
     with torch.inference_mode():
         features = torch.cat([model(part)[1] for part in stacked(images).split(32)])
-    inputs = torch.cat([features, torch.ones(len(features), 1)], dim=1)
-    targets = torch.eye(len(photographs)).repeat(copies, 1) * 10
-    fitted = torch.linalg.lstsq(inputs.double(), targets.double(), driver="gelsd").solution.float()
+    fitted = Ridge(alpha=1).fit(features, 10 * torch.eye(len(photographs)).repeat(copies, 1))
     with torch.no_grad():
-        network.fc.weight[: len(photographs)] = fitted[:-1].T
-        network.fc.bias[: len(photographs)] = fitted[-1]
+        network.fc.weight[: len(photographs)] = torch.from_numpy(fitted.coef_)
+        network.fc.bias[: len(photographs)] = torch.from_numpy(fitted.intercept_)
     path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
     torch.save(network.state_dict(), path)
     return path
