@@ -16,13 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import bentoml
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.quiet import TRIES, Watch, least_disturbed
+from drift.images import load_model
 from serving.errors import ModelNotLoadedError
-from serving.models import Classifier, load_classifier
 
 BATCHES = (1, 2, 4, 8)
 CORES = os.cpu_count() or 1
@@ -54,9 +55,10 @@ class Rate:
 
 def main() -> int:
     options = parser().parse_args()
-    images = load_file(options.folder / "golden.safetensors")["images"]
+    folder = Path(bentoml.models.get(options.model).path)
+    images = load_file(folder / "golden.safetensors")["images"]
     rates = {}
-    for name, script in forms(options.folder, options.name, options.preparation):
+    for name, script in forms(folder, options.model):
         rates[name] = asdict(best_rate(script, images, options.seconds, options.tries))
     print(json.dumps(rates))
     return 0
@@ -64,36 +66,30 @@ def main() -> int:
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m bench.raw", description=__doc__)
-    options.add_argument("folder", type=Path, help="of the model in the store")
-    options.add_argument("--name", required=True, help="of the model in the store")
-    options.add_argument("--preparation", required=True, help="digits or photograph")
+    options.add_argument("model", help="in the store, name or name:version")
     options.add_argument("--seconds", type=float, default=3, help="for the best (default: %(default)s)")
     options.add_argument("--tries", type=int, default=TRIES, help="while something else runs too")
     return options
 
 
-def forms(folder: Path, name: str, preparation: str) -> Iterator[tuple[str, Script]]:
-    """Yield a model as it lies in the store, made faster, and as the service holds it where it loads it."""
+def forms(folder: Path, name: str) -> Iterator[tuple[str, Script]]:
+    """Yield a model as it lies in the store, made faster, and as the service runs it where it loads it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and shipped here
         script = torch.jit.load(str(folder / "model.pt")).eval()
         yield "as it comes", script
         frozen = torch.jit.freeze(script.to(memory_format=torch.channels_last))
         yield "frozen, channels last", channels_last(frozen)
-        try:
-            classifier = load_classifier(folder, name, "", {"preprocessing": preparation})
-        except ModelNotLoadedError as error:
-            print(f"{name} is not measured as the service holds it: {error.detail}", file=sys.stderr)
-        else:
-            yield "as this service holds it", as_served(classifier)
+    try:
+        engine = load_model(name).engine
+    except ModelNotLoadedError as error:
+        print(f"{name} is not measured as the service runs it: {error.detail}", file=sys.stderr)
+    else:
+        yield f"as this service runs it, in {engine.precision}", engine
 
 
 def channels_last(script: Script) -> Script:
     return lambda images: script(images.contiguous(memory_format=torch.channels_last))
-
-
-def as_served(classifier: Classifier) -> Script:
-    return classifier.script
 
 
 def best_rate(script: Script, images: Tensor, seconds: float, tries: int = TRIES) -> Rate:

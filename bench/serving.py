@@ -168,9 +168,8 @@ def compare(
 
 def forward_limits(chosen: Workload, options: argparse.Namespace) -> Mapping[str, Rate]:
     """Return the best rates of the forward pass alone, by the form that the model is in."""
-    model = [str(chosen.folder), f"--name={chosen.model}", f"--preparation={chosen.preparation}"]
     effort = [f"--seconds={min(options.seconds, LIMIT_SECONDS)}", f"--tries={options.tries}"]
-    printed = result_of(python("bench.raw", *model, *effort))
+    printed = result_of(python("bench.raw", chosen.model, *effort))
     return {name: Rate(**rate) for name, rate in json.loads(printed).items()}
 
 
