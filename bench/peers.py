@@ -1,11 +1,11 @@
 """The servers that `bench.serving` compares: how each is started, and how it is sent an image."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bench import torchserve
 from bench.bodies import Body, form
 from bench.environment import interpreter
 from bench.processes import HOST, ROOT, free_port, python, result_of
@@ -64,30 +64,13 @@ def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload,
         if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
             raise ServerUnavailableError("TorchServe needs Java: `apt install default-jre-headless`.")
         archive(workload, folder)
-        settings = folder / "config.properties"
-        settings.write_text(torchserve_settings(workload.model, port, model_settings))
-        flags = ["--start", "--foreground", "--ncs", "--disable-token-auth"]
-        where = ["--model-store", str(folder), "--ts-config", str(settings)]
+        config = folder / "config.properties"
+        config.write_text(torchserve.settings(workload.model, port, free_port(), model_settings))
         # It keeps the number of its process in the temporary folder, and starts only once for each.
-        return with_peers(folder, TMPDIR=str(folder))("ts.model_server", *flags, *where)
+        make = with_peers(folder, TMPDIR=str(folder))
+        return make("ts.model_server", *torchserve.arguments(folder, config))
 
     return program
-
-
-def torchserve_settings(model: str, port: int, model_settings: Mapping[str, int]) -> str:
-    """Return the config.properties of TorchServe: its defaults, but for what is asked for."""
-    lines = [
-        f"inference_address=http://{HOST}:{port}",
-        f"management_address=http://{HOST}:{free_port()}",
-        f"metrics_address=http://{HOST}:{free_port()}",
-        f"grpc_inference_port={free_port()}",
-        f"grpc_management_port={free_port()}",
-        f"load_models={model}.mar",
-    ]
-    if model_settings:
-        entry = {"1.0": {"defaultVersion": True, "marName": f"{model}.mar", **model_settings}}
-        lines.append(f"models={json.dumps({model: entry})}")
-    return "\n".join(lines) + "\n"
 
 
 def archive(workload: Workload, folder: Path) -> None:

@@ -1,80 +1,70 @@
-"""TorchServe, to compare with: installed beside this environment's packages, and run while it is needed."""
+"""TorchServe, to compare with: what it is told, and how it is run from the environment of the peers."""
 
-import os
-import socket
+import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
 
-PACKAGES = ("torchserve==0.12.0", "torch-model-archiver==0.12.0")  # the last ones: both are archived
-HOST = "127.0.0.1"
+from bench.environment import interpreter
+from bench.processes import HOST, free_port, running
+
 READY_WITHIN_SECONDS = 120
-STOPPED_WITHIN_SECONDS = 30
 
 
-def install(folder: Path) -> dict[str, str]:
-    """Install TorchServe and its archiver into a folder; return the environment in which Python has them.
+def settings(
+    model: str, port: int, management_port: int, model_settings: Mapping[str, int] | None = None
+) -> str:
+    """Return the config.properties of TorchServe: its defaults, but for what is asked for of a model."""
+    lines = [
+        f"inference_address=http://{HOST}:{port}",
+        f"management_address=http://{HOST}:{management_port}",
+        f"metrics_address=http://{HOST}:{free_port()}",
+        f"grpc_inference_port={free_port()}",
+        f"grpc_management_port={free_port()}",
+        f"load_models={model}.mar",
+    ]
+    if model_settings:
+        entry = {"1.0": {"defaultVersion": True, "marName": f"{model}.mar", **model_settings}}
+        lines.append(f"models={json.dumps({model: entry})}")
+    return "\n".join(lines) + "\n"
 
-    They come without what they depend on. All of it that they use is in this environment, of which PyTorch
-    alone would be gigabytes.
-    """
-    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
-    subprocess.run([*uv, "--no-deps", "--target", str(folder), *PACKAGES], check=True)
-    return os.environ | {"PYTHONPATH": str(folder)}
+
+def arguments(archives: Path, config: Path) -> list[str]:
+    """Return what `ts.model_server` is started with to serve the archives of a folder."""
+    flags = ["--start", "--foreground", "--ncs", "--disable-token-auth"]
+    return [*flags, "--model-store", str(archives), "--ts-config", str(config)]
 
 
 @contextmanager
-def serving(archive: Path, folder: Path, environment: dict[str, str]) -> Iterator[tuple[str, str]]:
+def serving(archive: Path, folder: Path) -> Iterator[tuple[str, str]]:
     """Serve an archive, and give the addresses for predictions and management once a worker has loaded it.
 
     Args:
         archive: A `.mar` file, named after its model.
         folder: Where the settings and the logs go.
-        environment: From `install`.
 
     Raises:
+        PeersUnavailableError: TorchServe cannot be installed.
         RuntimeError: No worker has become ready; the logs say why.
     """
-    names = ("inference_address", "management_address", "metrics_address")
-    addresses = {name: f"http://{HOST}:{port}" for name, port in zip(names, free_ports(3), strict=True)}
-    grpc = dict(zip(("grpc_inference_port", "grpc_management_port"), free_ports(2), strict=True))
+    port, management_port = free_port(), free_port()
     config = folder / "config.properties"
-    config.write_text("".join(f"{name}={value}\n" for name, value in {**addresses, **grpc}.items()))
-    command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
-    command += ["--disable-token-auth", "--ts-config", str(config)]
-    command += ["--model-store", str(archive.parent), "--models", f"{archive.stem}={archive.name}"]
+    config.write_text(settings(archive.stem, port, management_port))
+    command = [str(interpreter()), "-m", "ts.model_server", *arguments(archive.parent, config)]
+    management = f"http://{HOST}:{management_port}"
     # A short path of its own, since the sockets of its workers are in there, and its process id.
     with tempfile.TemporaryDirectory(prefix="ts-") as short, (folder / "output.log").open("wb") as output:
-        process = psutil.Popen(
-            command,
-            cwd=folder,
-            env=environment | {"TMPDIR": short, "TEMP": short},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            wait_until_ready(f"{addresses['management_address']}/models/{archive.stem}", process, folder)
-            yield addresses["inference_address"], addresses["management_address"]
-        finally:
-            stop(process)
-
-
-def free_ports(count: int) -> list[int]:
-    listeners = [socket.socket() for _ in range(count)]  # all at a time, so that they differ
-    for listener in listeners:
-        listener.bind((HOST, 0))
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+        process_options = {"stdout": output, "stderr": subprocess.STDOUT}
+        environment = {"TMPDIR": short, "TEMP": short}
+        with running(command, environment=environment, folder=folder, **process_options) as process:
+            wait_until_ready(f"{management}/models/{archive.stem}", process, folder)
+            yield f"http://{HOST}:{port}", management
 
 
 def wait_until_ready(model: str, process: psutil.Popen, folder: Path) -> None:
@@ -91,14 +81,3 @@ def wait_until_ready(model: str, process: psutil.Popen, folder: Path) -> None:
             pass
         time.sleep(0.1)
     raise RuntimeError(f"TorchServe did not become ready. {folder} has its logs.")
-
-
-def stop(process: psutil.Popen) -> None:
-    """End TorchServe, whose first process ends when its Java process does, and no worker outlives that."""
-    family = process.children(recursive=True) if process.is_running() else []
-    for child in family:
-        with suppress(psutil.NoSuchProcess):  # a worker ends with the Java process
-            child.terminate()
-    _, alive = psutil.wait_procs([*family, process], timeout=STOPPED_WITHIN_SECONDS)
-    for survivor in alive:
-        survivor.kill()

@@ -95,8 +95,8 @@ def load_engine(
         ModelNotLoadedError: It does not give its golden answers.
     """
     if precision == "auto":
-        has_bfloat16 = "bfloat16" in takes and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-        candidates: list[Precision] = ["float32", "bfloat16"] if has_bfloat16 else ["float32"]
+        both = "bfloat16" in takes and has_bfloat16()
+        candidates: list[Precision] = ["float32", "bfloat16"] if both else ["float32"]
     else:
         candidates = [precision] if precision in takes else ["float32"]
     engines, errors = list[Engine](), list[ModelNotLoadedError]()
@@ -112,6 +112,12 @@ def load_engine(
     one = golden["images"][:1]
     fastest = engines[0] if len(engines) == 1 else min(engines, key=lambda engine: seconds(engine, one))
     return with_larger_sizes(fastest, golden)
+
+
+def has_bfloat16() -> bool:
+    """Return whether oneDNN finds on this processor what it takes to multiply in bfloat16."""
+    found: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return found
 
 
 def build(path: Path, golden: Mapping[str, Tensor], precision: Precision) -> Engine:

@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench import torchserve
 from bench.bodies import Body, form, photographs
 from bench.environment import PeersUnavailableError, interpreter, make
-from bench.peers import torchserve_settings
 from bench.processes import running as started
 from bench.quiet import QUIET, TRIES, least_disturbed
 from bench.raw import BATCHES, WAYS, best_rate
@@ -152,7 +152,7 @@ def test_a_form_holds_its_files_and_fields():
 
 def test_torchserve_loads_the_model_whatever_is_set_for_it():
     """A model of config.properties that is not in load_models answers 404."""
-    default, tuned = (torchserve_settings("mnist", 1234, chosen) for chosen in ({}, {"batchSize": 8}))
+    default, tuned = (torchserve.settings("mnist", 1234, 1235, chosen) for chosen in ({}, {"batchSize": 8}))
 
     assert "load_models=mnist.mar" in default.splitlines()
     assert "models=" not in default.replace("load_models=", "")

@@ -141,7 +141,8 @@ def test_the_readme_lists_every_setting_with_its_default_and_meaning():
     listed = {name.lower(): (default, meaning) for name, default, meaning in rows}
     assert listed.keys() == Settings.model_fields.keys()
     for name, field in Settings.model_fields.items():
-        assert listed[name] == (str(field.default), field.description)
+        default = "unset" if field.default is None else str(field.default)
+        assert listed[name] == (default, field.description)
 
 
 def test_the_example_in_python_finds_the_drift_that_it_makes(capsys):

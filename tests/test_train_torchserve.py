@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from bentoml._internal.models import ModelStore
 from PIL import Image
 
 from bench import torchserve as peer
+from bench.environment import PeersUnavailableError, interpreter
 from train.__main__ import main
 from train.torchserve import index_to_name
 
@@ -39,11 +41,11 @@ class TorchServe:
     management: str
     log: Path
 
-    def classify(self, files: Sequence[bytes]) -> list[httpx.Response]:
+    def classify(self, files: Sequence[bytes], top_k: int = N_CLASSES) -> list[httpx.Response]:
         """Send files at the same time, each in a request of its own, and return the answers in order."""
 
         def send(file: bytes) -> httpx.Response:
-            return httpx.post(self.model, data={"top_k": N_CLASSES}, files={"data": file}, timeout=60)
+            return httpx.post(self.model, data={"top_k": top_k}, files={"data": file}, timeout=60)
 
         with ThreadPoolExecutor(len(files)) as threads:
             return list(threads.map(send, files))
@@ -59,9 +61,12 @@ class TorchServe:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> dict[str, str]:
-    """The environment in which Python has TorchServe and its archiver."""
-    return peer.install(tmp_path_factory.mktemp("site"))
+def installed() -> Path:
+    """The Python that has TorchServe and its archiver."""
+    try:
+        return interpreter()
+    except PeersUnavailableError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,13 @@ def mar(store, installed, tmp_path_factory) -> Path:
     """The trained model's archive, made by the command line."""
     folder = tmp_path_factory.mktemp("archive") / "model_store"
     made = archive(
-        "--batch-size", BATCH_SIZE, "--max-batch-delay", MAX_BATCH_DELAY, to=folder, home=store, env=installed
+        "--batch-size",
+        BATCH_SIZE,
+        "--max-batch-delay",
+        MAX_BATCH_DELAY,
+        to=folder,
+        home=store,
+        python=installed,
     )
     assert made.returncode == 0, made.stderr
     return folder / "mnist.mar"
@@ -80,10 +91,16 @@ def torchserve(mar, installed, tmp_path_factory) -> Iterator[TorchServe]:
     if not shutil.which("java"):
         pytest.skip("TorchServe needs Java")
     folder = tmp_path_factory.mktemp("torchserve")
-    with peer.serving(mar, folder, installed) as (predictions, management):
+    with running(mar, folder) as server:
+        yield server
+
+
+@contextmanager
+def running(mar: Path, folder: Path) -> Iterator[TorchServe]:
+    with peer.serving(mar, folder) as (predictions, management):
         yield TorchServe(
-            f"{predictions}/predictions/mnist",
-            f"{management}/models/mnist",
+            f"{predictions}/predictions/{mar.stem}",
+            f"{management}/models/{mar.stem}",
             folder / "logs" / "model_log.log",
         )
 
@@ -112,14 +129,11 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     return stream.getvalue()
 
 
-def archive(
-    *options: str | int, to: Path, home: Path, env: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
+def archive(*options: str | int, to: Path, home: Path, python: Path) -> subprocess.CompletedProcess[str]:
     """Make an archive of a model in the store of a home."""
-    command = [sys.executable, "-m", "train", "torchserve", "--export-path", str(to), *map(str, options)]
-    return subprocess.run(
-        command, cwd=ROOT, env=env | {"BENTOML_HOME": str(home)}, capture_output=True, text=True, check=False
-    )
+    command = [str(python), "-m", "train", "torchserve", "--export-path", str(to), *map(str, options)]
+    env = os.environ | {"BENTOML_HOME": str(home)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def test_torchserve_gives_the_probabilities_that_the_service_gives(torchserve, service, pictures):
@@ -133,6 +147,32 @@ def test_torchserve_gives_the_probabilities_that_the_service_gives(torchserve, s
         assert theirs == pytest.approx(expected, abs=1e-4)
         assert next(iter(theirs)) == ours["label"]
     assert len({next(iter(answer)) for answer in from_torchserve}) > 1  # else any order would do
+
+
+def test_torchserve_gives_the_probabilities_that_the_service_gives_for_photographs(
+    resnet_home, installed, photographs, serve, tmp_path
+):
+    if not shutil.which("java"):
+        pytest.skip("TorchServe needs Java")
+    made = archive("--model", "resnet", to=tmp_path / "model_store", home=resnet_home, python=installed)
+    assert made.returncode == 0, made.stderr
+    pictures = [encoded(photograph, "JPEG") for photograph in photographs]
+    files, form = [("images", picture) for picture in pictures], {"model": "resnet", "top_k": 1000}
+    with serve(resnet_home, PRECISION="float32") as service:
+        from_service = service.post("/classify", files=files, data=form).raise_for_status().json()["results"]
+
+    with running(tmp_path / "model_store" / "resnet.mar", tmp_path) as torchserve:
+        from_torchserve = [answer.json() for answer in torchserve.classify(pictures, 1000)]
+
+    names = index_to_name([named["label"] for named in sorted(from_service[0]["top"], key=class_id)])
+    for ours, theirs in zip(from_service, from_torchserve, strict=True):
+        expected = {names[str(named["class_id"])]: named["probability"] for named in ours["top"]}
+        assert theirs == pytest.approx(expected, abs=1e-4)
+    assert len({next(iter(answer)) for answer in from_torchserve}) == len(photographs)
+
+
+def class_id(named: dict) -> int:
+    return named["class_id"]
 
 
 def test_requests_that_share_a_batch_each_get_their_own_answer(torchserve, held_out, png, classifier):
@@ -180,20 +220,20 @@ def test_the_archive_brings_all_of_the_service_that_its_handler_needs(mar, tmp_p
     command = [
         sys.executable,
         "-c",
-        "import torchserve_handler as h; print(h.preparation.__code__.co_filename)",
+        "import torchserve_handler as h; print(h.preparation_of.__code__.co_filename)",
     ]
     printed = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     ).stdout
 
-    assert Path(printed.strip()) == tmp_path / "serving" / "preparation.py"
+    assert Path(printed.strip()) == tmp_path / "serving" / "preparations.py"
 
 
 def test_a_new_archive_takes_the_place_of_the_old_one(store, installed, tmp_path):
     (tmp_path / "mnist.mar").write_text("the old one")
     (version,) = [folder.name for folder in (store / "models" / "mnist").iterdir() if folder.is_dir()]
 
-    made = archive("--model", f"mnist:{version}", to=tmp_path, home=store, env=installed)
+    made = archive("--model", f"mnist:{version}", to=tmp_path, home=store, python=installed)
 
     assert made.stdout == f"Wrote mnist:{version} to {tmp_path / 'mnist.mar'}\n"
     assert zipfile.is_zipfile(tmp_path / "mnist.mar")
@@ -208,7 +248,7 @@ def test_an_archive_that_cannot_be_made_leaves_the_old_one(store, installed, cop
     folder.mkdir()
     (folder / "mnist.mar").write_text("the old one")
 
-    made = archive(to=folder, home=home, env=installed)
+    made = archive(to=folder, home=home, python=installed)
 
     assert made.returncode == 2
     assert "torch-model-archiver failed" in made.stderr
@@ -251,7 +291,8 @@ def test_without_the_archiver_it_says_what_to_install(store, refused, tmp_path, 
 @pytest.fixture
 def refused(installed, monkeypatch, capsys) -> Iterator[Callable[[list[str], Path], str]]:
     """Return a function that asks for an archive from the store of a home, and returns why there is none."""
-    monkeypatch.syspath_prepend(installed["PYTHONPATH"])
+    (packages,) = installed.parent.parent.glob("lib/python*/site-packages")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(packages)])
 
     def run(options: list[str], home: Path) -> str:
         (home / "models").mkdir(exist_ok=True)
