@@ -15,10 +15,11 @@ from typing import Any
 import attrs
 import bentoml
 import torch
+from _bentoml_impl.server.app import ContextMiddleware  # none of BentoML's middleware has a public name
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
 from bentoml._internal.configuration.containers import BentoMLContainer  # nor have these
 from bentoml._internal.server.http.access import AccessLogMiddleware
-from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
 from bentoml.exceptions import BentoMLException
 from bentoml.images import Image
@@ -159,25 +160,23 @@ class DriftBento:
 def leaner(middleware: Sequence[Any]) -> list[Any]:
     """Replace what BentoML puts around every request by what does the same in less time.
 
-    Its metrics stay, and its tracing where an exporter is configured. Its context is for endpoints of another
-    kind than those here.
+    Its metrics stay, and its tracing where an exporter is configured, and whatever an operator adds. Its
+    context is for endpoints of another kind than those here.
     """
-    kept: set[Any] = {RunnerTrafficMetricsMiddleware}
-    if BentoMLContainer.tracing.exporter_type.get():
-        kept.add(OpenTelemetryMiddleware)
     health = ("/livez", "/readyz", "/healthz", "/metrics")
-    logged = AccessLogMiddleware in {one.cls for one in middleware}
+    replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
+    if not BentoMLContainer.tracing.exporter_type.get():
+        replaced.add(OpenTelemetryMiddleware)
     limits = Middleware(
         Traffic,
         max_concurrency=math.ceil(settings().max_concurrency / settings().workers),
         timeout_seconds=settings().timeout_seconds,
         unlimited=health,
     )
-    return [
-        *(one for one in middleware if one.cls in kept),
-        *([Middleware(AccessLog, silent=health)] if logged else []),
-        limits,
-    ]
+    kept = [one for one in middleware if one.cls not in replaced]
+    if AccessLogMiddleware in {one.cls for one in middleware}:
+        kept.append(Middleware(AccessLog, silent=health))
+    return [*kept, limits]
 
 
 def load(model: BentoModel) -> Classifier | UnavailableModel:

@@ -19,7 +19,7 @@ from bentoml.exceptions import BentoMLException
 from torch import Tensor
 from tqdm import tqdm
 
-from drift.errors import UnreadableSamplesError
+from drift.errors import InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
@@ -120,7 +120,10 @@ def fit_on_images(
         DriftError: As `fit_certified`.
         OSError: A file cannot be read at all.
     """
-    classifier = load_classifier(folder, folder.parent.name, folder.name, metadata, precision="auto")
+    try:
+        classifier = load_classifier(folder, folder.parent.name, folder.name, metadata, precision="auto")
+    except ModelNotLoadedError as error:
+        raise InvalidReferenceError(f"No reference can be fitted for this model. {error.detail}") from error
     try:
         seen = see(paths, classifier, progress=progress)
     except NoImagesError as error:

@@ -27,6 +27,7 @@ class Batcher(Generic[Job, Result]):
         *,
         streams: int,
         largest: int,
+        size_of: Callable[[Job], int] = lambda _: 1,
     ) -> None:
         """Set up a batcher.
 
@@ -34,12 +35,14 @@ class Batcher(Generic[Job, Result]):
             threads: Where jobs are done.
             run: Does some jobs; returns for each its result, or what to raise.
             streams: Calls of `run` at a time.
-            largest: Jobs in one call.
+            largest: Size of all jobs in one call; one that is larger has a call of its own.
+            size_of: Size of a job.
         """
         self.threads = threads
         self.run = run
         self.streams = streams
         self.largest = largest
+        self.size_of = size_of
         self.waiting: deque[Waiting[Job, Result]] = deque()
         self.running = 0
         self.lock = threading.Lock()  # of the two above
@@ -51,7 +54,8 @@ class Batcher(Generic[Job, Result]):
         with self.lock:
             self.waiting.append((job, future))
             starts = self.running < self.streams
-            self.running += starts
+            if starts:
+                self.running += 1
         if starts:
             self.threads.submit(self.work, loop)
         return await future
@@ -59,23 +63,38 @@ class Batcher(Generic[Job, Result]):
     def work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do a share of the jobs that wait, in a thread."""
         jobs = self.take()
-        try:
-            results = self.run([job for job, _ in jobs]) if jobs else []
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-            results = [error] * len(jobs)
+        results = self.results_of([job for job, _ in jobs])
         loop.call_soon_threadsafe(deliver, [future for _, future in jobs], results)
         with self.lock:
             goes_on = bool(self.waiting)
-            self.running -= not goes_on
+            if not goes_on:
+                self.running -= 1
         if goes_on:  # from the end of the line, since others use the threads too
             self.threads.submit(self.work, loop)
 
     def take(self) -> list[Waiting[Job, Result]]:
         """Return a share of the jobs that wait, but for those that nobody waits for any more."""
+        jobs, size = list[Waiting[Job, Result]](), 0
         with self.lock:
-            share = min(self.largest, math.ceil(len(self.waiting) / self.streams))
-            jobs = [self.waiting.popleft() for _ in range(share)]
+            share = math.ceil(len(self.waiting) / self.streams)
+            while self.waiting and len(jobs) < share:
+                size += self.size_of(self.waiting[0][0])
+                if jobs and size > self.largest:
+                    break
+                jobs.append(self.waiting.popleft())
         return [(job, future) for job, future in jobs if not future.cancelled()]
+
+    def results_of(self, jobs: Sequence[Job]) -> Sequence[Result | Exception]:
+        """Return a result for each job, or what to raise; those who wait must hear of it, whatever it is."""
+        try:
+            results = self.run(jobs) if jobs else []
+            if len(results) != len(jobs):
+                raise RuntimeError(f"There are {len(results)} results of {len(jobs)} jobs.")
+        except BaseException as error:  # noqa: BLE001 - a panic in compiled code is no Exception
+            defect = RuntimeError(f"A batch failed: {type(error).__name__}: {error}")
+            defect.__cause__ = error
+            return [defect] * len(jobs)
+        return results
 
 
 def deliver(futures: Sequence["asyncio.Future[Result]"], results: Sequence[Result | Exception]) -> None:

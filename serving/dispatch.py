@@ -1,6 +1,6 @@
 """Which thread answers a request, and together with which others."""
 
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from serving.answers import classify, score_drift
@@ -12,16 +12,17 @@ from serving.settings import Settings
 from serving.threads import cores, in_thread
 from serving.uploads import Body, Submission, parse_submission
 
-MANY_IMAGES = 8  # in one request: others are not to wait for it
+# Requests of more images, or more bytes, are answered beside the others, which are not to wait for them.
+FEW_IMAGES, FEW_BYTES = 8, 2**20
 
 Classify = Batcher[Submission[ClassifyForm], ClassifyResponse]
 
 
 class Dispatcher:
-    """Hands requests to threads, off the event loop, so that none holds up the others for long.
+    """Hands requests to threads, so that none holds up the event loop or the others for long.
 
-    Classifications of a few images have as many threads as there are cores; those of many images have one of
-    their own, and so have drift tests.
+    Classifications of a few images by a large network have as many threads as there are cores, and those by a
+    small one have one. So have those of many images, and drift tests.
     """
 
     def __init__(self, registry: Registry, limits: Settings) -> None:
@@ -29,11 +30,13 @@ class Dispatcher:
         self.limits = limits
         n_threads = limits.classify_threads or max(1, cores() // limits.workers)
         few, many = ThreadPoolExecutor(n_threads, "classify"), ThreadPoolExecutor(1, "classify-many")
-        self.few = {
-            classifier.name: batcher(classifier, limits, few, streams_of(classifier, n_threads))
-            for classifier in registry.loaded
-        }
-        self.many = {classifier.name: batcher(classifier, limits, many, 1) for classifier in registry.loaded}
+        self.few, self.many = dict[str, Classify](), dict[str, Classify]()
+        for classifier in registry.loaded:
+            run = partial(classify, classifier, limits)
+            together, streams = classifier.engine.sizes[-1], streams_of(classifier, n_threads)
+            self.few[classifier.name] = Batcher(few, run, streams=streams, largest=together, size_of=n_images)
+            self.many[classifier.name] = Batcher(many, run, streams=1, largest=1)
+        self.many_thread = many
         self.drift_thread = ThreadPoolExecutor(1, "drift")
 
     async def classify(self, body: Body) -> ClassifyResponse:
@@ -42,10 +45,13 @@ class Dispatcher:
         Raises:
             Problem: The request is malformed, there is no such model, or no image can be used.
         """
-        submission = parse_submission(body, ClassifyForm, max_images=self.limits.max_images)
+        is_large = len(body.data) > FEW_BYTES
+        parse = partial(parse_submission, form_type=ClassifyForm, max_images=self.limits.max_images)
+        submission = await in_thread(self.many_thread, parse, body) if is_large else parse(body)
+        del body  # what is left of it is in the uploads
+        is_large = is_large or len(submission.uploads) > FEW_IMAGES
         name = self.registry.get(submission.form.model).name
-        lane = self.many if len(submission.uploads) > MANY_IMAGES else self.few
-        return await lane[name](submission)
+        return await (self.many if is_large else self.few)[name](submission)
 
     async def score_drift(self, body: Body) -> DriftResponse:
         """Say whether the images of a request still come from the distribution that a model was trained on.
@@ -69,6 +75,5 @@ def streams_of(classifier: Classifier, n_threads: int) -> int:
     return 1 if classifier.engine.is_small else n_threads
 
 
-def batcher(classifier: Classifier, limits: Settings, threads: Executor, streams: int) -> Classify:
-    run = partial(classify, classifier, limits)
-    return Batcher(threads, run, streams=streams, largest=classifier.engine.sizes[-1])
+def n_images(submission: Submission[ClassifyForm]) -> int:
+    return len(submission.uploads)

@@ -91,8 +91,7 @@ def multipart(form: type[Form], images: str) -> dict[str, Any]:
 
 def answers(answer: type[BaseModel], problems: tuple[type[errors.Problem], ...]) -> dict[str, Any]:
     documented: dict[str, Any] = {"200": content("application/json", answer, HTTPStatus.OK.phrase)}
-    for status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT):  # BentoML's, at every endpoint
-        documented[str(int(status))] = content(errors.MEDIA_TYPE, ProblemDocument, status.phrase)
+    problems += (errors.OverloadedError, errors.TooSlowError)
     for status in sorted({problem.status for problem in problems}):
         titles = " or ".join(problem.title for problem in problems if problem.status == status)
         documented[str(int(status))] = content(errors.MEDIA_TYPE, ProblemDocument, titles)

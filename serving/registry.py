@@ -42,8 +42,10 @@ class Registry:
         if model is not None:
             raise ModelNotLoadedError(model.reason)
         if name in TRAINING_COMMANDS:
+            others = ", ".join(f"model={one.name}" for one in self.loaded)
             raise ModelNotLoadedError(
-                f"The model store holds no {name!r}. Run `{TRAINING_COMMANDS[name]}` and start again."
+                f"The model store holds no {name!r}. Run `{TRAINING_COMMANDS[name]}` and start again"
+                + (f", or send {others}." if others else ".")
             )
         raise UnknownModelError(f"There is no model {name!r}. There is: {', '.join(TRAINING_COMMANDS)}.")
 

@@ -19,7 +19,8 @@ class Settings(BaseSettings):
     classify_threads: int | None = Field(
         None,
         ge=1,
-        description="Classifications that one worker makes at a time; unset, one for each of its cores.",
+        description="Classifications that one worker makes at a time of a large model, which the digits' is "
+        "not; unset, one for each of its cores.",
     )
     precision: Choice = Field(
         "auto",

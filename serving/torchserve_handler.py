@@ -5,6 +5,7 @@ are few on purpose: beside TorchServe they need PyTorch, NumPy, SciPy and Pillow
 """
 
 import json
+import logging
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ import torch
 from serving.errors import MEDIA_TYPE, MalformedRequestError, Problem, UnsupportedTypeError
 from serving.images import MAX_PIXELS, Pixels, decode_image
 from serving.preparations import preparation_of
+
+logger = logging.getLogger(__name__)
 
 TOP_K = 5
 Row = Mapping[str, Any]  # what TorchServe makes of a request: the fields of its form, or its `body`
@@ -69,6 +72,11 @@ class TorchServeHandler:
             return self.preparation.prepare(picture), top_k
         except Problem as problem:
             return problem
+        except Exception:  # whatever it is, it is this request's alone
+            logger.exception("A request failed")
+            return Problem(
+                "The request could not be answered because of a defect. The log holds the details."
+            )
 
     @torch.inference_mode()
     def predict(self, inputs: Sequence[Pixels]) -> list[list[float]]:

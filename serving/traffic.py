@@ -43,10 +43,10 @@ class Traffic:
 
         self.in_progress += 1
         try:
-            async with asyncio.timeout(self.timeout_seconds):
+            async with asyncio.timeout(self.timeout_seconds) as limit:
                 await self.app(scope, receive, send_noted)
         except TimeoutError:
-            if started:
+            if started or not limit.expired():
                 raise
             await refuse(TooSlowError(self.timeout_seconds), scope, receive, send)
         finally:
@@ -80,7 +80,8 @@ class AccessLog:
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 host, port = scope.get("client") or ("-", 0)
-                facts = host, port, scope["method"], scope["path"], status, sent
+                path = scope["raw_path"].decode("latin-1")  # in which no line can end
+                facts = host, port, scope["method"], path, status, sent
                 access.info(
                     '%s:%d "%s %s" %d, %d bytes, %.1f ms', *facts, (time.perf_counter() - started) * 1000
                 )

@@ -2,15 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from typing import Generic, TypeVar
 
-from multipart import (
-    MultipartError,
-    MultipartSegment,
-    ParserLimitReached,
-    PushMultipartParser,
-    parse_options_header,
-)
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from pydantic import ValidationError
 from starlette.requests import Request
 
@@ -18,7 +13,7 @@ from serving.errors import MalformedRequestError, TooLargeError, UnsupportedType
 from serving.schemas import Form
 
 FILES_FIELD = "images"
-MAX_FIELDS = 20
+MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
 MAX_ECHO = 100  # characters of what was sent that an answer repeats
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
@@ -53,24 +48,27 @@ class Submission(Generic[FormType]):
 
 
 async def read_body(request: Request) -> Body:
-    """Read a multipart request, and leave it to a thread to take apart.
+    """Read a multipart request, without taking it apart.
 
     Raises:
         UnsupportedTypeError: The body is of another type.
         MalformedRequestError: There is no body, or no boundary between its parts.
     """
-    content_type = request.headers.get("content-type", "")
-    media_type, parameters = parse_options_header(content_type)
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    media_type = str(header["content-type"]).partition(";")[0].strip().lower()
+    data = b"".join([chunk async for chunk in request.stream()])  # which the request would keep
+    if not data:
+        raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
     if media_type != "multipart/form-data":
-        if not media_type and not await request.body():
-            raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
         raise UnsupportedTypeError(f"The request's content type is {media_type or 'missing'}. {HOW_TO_SEND}")
-    charset = parameters.get("charset", "utf-8")
+    charset = str(header.get_param("charset", "utf-8"))
     if charset.lower() not in ("utf-8", "utf8"):
         raise MalformedRequestError(f"The form's charset is {charset[:MAX_ECHO]}. Send utf-8.")
-    if not parameters.get("boundary"):
+    boundary = header.get_param("boundary")
+    if not boundary:
         raise MalformedRequestError(f"The content type names no boundary. {HOW_TO_SEND}")
-    return Body(await request.body(), parameters["boundary"])
+    return Body(data, str(boundary))
 
 
 def parse_submission(body: Body, form_type: type[FormType], *, max_images: int) -> Submission[FormType]:
@@ -88,22 +86,21 @@ def parse_submission(body: Body, form_type: type[FormType], *, max_images: int) 
     """
     fields, uploads = dict[str, str](), list[Upload]()
     try:
-        for segment, data in segments(body, max_segments=max_images + MAX_FIELDS):
+        for segment, data in segments(body, max_segments=max_images + MAX_FIELDS + 1):
+            name = decoded(segment.name)
             if segment.filename is None:
-                add_field(fields, segment.name, data)
+                add_field(fields, name, data)
                 continue
-            if segment.name != FILES_FIELD:
+            if name != FILES_FIELD:
                 raise MalformedRequestError(
-                    f"A file was sent as {segment.name[:MAX_ECHO]!r}. Send files as '{FILES_FIELD}'."
+                    f"A file was sent as {name[:MAX_ECHO]!r}. Send files as '{FILES_FIELD}'."
                 )
-            filename = segment.filename or f"image {len(uploads)}"
+            filename = decoded(segment.filename) or f"image {len(uploads)}"
             uploads.append(Upload(filename, segment.content_type or "", data))
             if len(uploads) > max_images:
                 raise TooLargeError(f"The request has more than {max_images} files. Send them in several.")
-    except ParserLimitReached as error:
-        raise TooLargeError(f"The form has too many parts, or too long a header ({error}).") from None
     except MultipartError as error:
-        raise MalformedRequestError(f"The form is damaged ({error}). {HOW_TO_SEND}") from None
+        raise MalformedRequestError(f"The form is damaged ({error.args[0]}). {HOW_TO_SEND}") from None
     if not uploads:
         raise MalformedRequestError(f"The request holds no image. {HOW_TO_SEND}")
     return Submission(validated(fields, form_type), uploads)
@@ -115,7 +112,9 @@ def segments(body: Body, *, max_segments: int) -> Iterator[tuple[MultipartSegmen
     Raises:
         MultipartError: The form is damaged.
     """
-    with PushMultipartParser(body.boundary, max_segment_count=max_segments) as parser:
+    # Strict, or each header could be folded into thousands of lines, which take seconds to put together.
+    options = {"max_segment_count": max_segments, "header_charset": "latin-1", "strict": True}
+    with PushMultipartParser(body.boundary, **options) as parser:
         segment, data = None, b""
         for event in parser.parse(body.data):
             if isinstance(event, MultipartSegment):
@@ -126,6 +125,14 @@ def segments(body: Body, *, max_segments: int) -> Iterator[tuple[MultipartSegmen
                 yield segment, data
 
 
+def decoded(latin: str) -> str:
+    """Return a name that was read as latin-1 in utf-8, as most clients send it, where it is that."""
+    try:
+        return latin.encode("latin-1").decode()
+    except UnicodeError:
+        return latin
+
+
 def add_field(fields: dict[str, str], name: str, data: bytes) -> None:
     if name == FILES_FIELD:
         raise MalformedRequestError(f"'{FILES_FIELD}' holds text where a file belongs. {HOW_TO_SEND}")
@@ -133,6 +140,10 @@ def add_field(fields: dict[str, str], name: str, data: bytes) -> None:
         raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} was sent twice. Send it once.")
     if len(fields) == MAX_FIELDS:
         raise MalformedRequestError(f"The form has more than {MAX_FIELDS} fields. {HOW_TO_SEND}")
+    if len(data) > MAX_FIELD_BYTES:
+        raise MalformedRequestError(
+            f"The field {name[:MAX_ECHO]!r} has {len(data):,} bytes. Send at most {MAX_FIELD_BYTES:,}."
+        )
     try:
         fields[name] = data.decode()
     except UnicodeDecodeError:

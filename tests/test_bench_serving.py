@@ -190,7 +190,7 @@ def test_the_table_has_a_row_for_each_server_and_nothing_is_left_running(
         assert share.endswith("%")
         assert 0 < milliseconds(median) <= milliseconds(p99)
         assert float(memory.removesuffix(" MB").replace(",", "")) > 0
-    for form_of_the_model in ("as it comes", "frozen, channels last", "as this service holds it"):
+    for form_of_the_model in ("as it comes", "frozen, channels last", "as this service runs it, in float32"):
         assert f"The forward pass of mnist alone, {form_of_the_model}: " in printed
     assert still_running() == []
 

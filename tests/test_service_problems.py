@@ -8,6 +8,15 @@ FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n\xff-\r\n--x
 TEXT = ("letter.png", b"Dear reader, this is text.", "image/png")
 
 
+def folded() -> bytes:
+    """A form of 50 parts whose headers are folded into thousands of lines, slow to put together."""
+    folds = b"a" + b"\r\n x" * 2000 + b"\r\n"
+    part = b"--x\r\n" + b"".join(b"X-%d: " % number + folds for number in range(7))
+    return (
+        part + b'Content-Disposition: form-data; name="images"; filename="a"\r\n\r\n\r\n'
+    ) * 50 + b"--x--\r\n"
+
+
 @pytest.mark.parametrize("path", ["/classify", "/drift"])
 @pytest.mark.parametrize(
     ("request_", "status", "says"),
@@ -51,6 +60,21 @@ TEXT = ("letter.png", b"Dear reader, this is text.", "image/png")
             400,
             "Send utf-8",
             id="another charset",
+        ),
+        pytest.param(
+            {"content": folded(), "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "The form is damaged",
+            id="folded headers",
+        ),
+        pytest.param(
+            {"content": b"", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "The request is empty",
+            id="nothing after the boundary",
+        ),
+        pytest.param(
+            {"files": {"images": GARBAGE}, "data": {"model": "m" * 2000}}, 400, "2,000 bytes", id="long"
         ),
         pytest.param(
             {"content": b"rubbish", "headers": {"content-type": "multipart/form-data"}},

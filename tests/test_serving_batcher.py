@@ -9,6 +9,8 @@ import pytest
 
 from serving.batcher import Batcher
 
+BROKEN, LOST = 10_001, 10_002
+
 
 class Squares:
     """Squares numbers, once it is let, and notes which it was given together."""
@@ -20,18 +22,20 @@ class Squares:
     def __call__(self, numbers: Sequence[int]) -> list[int | Exception]:
         self.calls.append(list(numbers))
         self.may_go_on.wait(timeout=60)
-        if 13 in numbers:
-            raise ZeroDivisionError("all of them")
+        if BROKEN in numbers:
+            raise KeyboardInterrupt("all of them")
+        if LOST in numbers:
+            return []
         return [ValueError(f"{number} is negative") if number < 0 else number**2 for number in numbers]
 
 
 def answers(
-    squares: Squares, numbers: Sequence[int], *, streams: int = 1, largest: int = 100, threads: int = 4
+    squares: Squares, numbers: Sequence[int], *, streams: int = 1, largest: int = 100, **options
 ) -> list[int | BaseException]:
     """Ask for all numbers at once, the first of them a moment before the others."""
 
     async def ask() -> list[int | BaseException]:
-        batcher = Batcher(pool, squares, streams=streams, largest=largest)
+        batcher = Batcher(pool, squares, streams=streams, largest=largest, **options)
         first = asyncio.create_task(batcher(numbers[0]))
         while not squares.calls:
             await asyncio.sleep(0)
@@ -40,7 +44,7 @@ def answers(
         squares.may_go_on.set()
         return await asyncio.gather(first, *others, return_exceptions=True)
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(4) as pool:
         return asyncio.run(ask())
 
 
@@ -60,6 +64,14 @@ def test_no_more_are_answered_together_than_may_be():
     assert [len(call) for call in squares.calls] == [1, 2, 2, 2]
 
 
+def test_large_ones_are_answered_with_fewer_others():
+    squares = Squares()
+
+    answers(squares, [1, 3, 4, 5, 20, 2, 2], largest=10, size_of=lambda number: number)
+
+    assert squares.calls == [[1], [3, 4], [5], [20], [2, 2]]
+
+
 def test_streams_share_what_waits():
     squares = Squares()
 
@@ -77,12 +89,13 @@ def test_one_that_fails_leaves_the_others_alone():
     assert isinstance(second, ValueError)
 
 
-def test_where_the_work_itself_fails_all_that_are_in_it_hear_of_it_and_the_next_are_answered():
+@pytest.mark.parametrize("fault", [BROKEN, LOST], ids=["raised", "too few results"])
+def test_where_the_work_itself_fails_all_that_are_in_it_hear_of_it_and_the_next_are_answered(fault):
     squares = Squares()
 
-    found = answers(squares, [1, 13, 2, 3, 4], largest=2)
+    found = answers(squares, [1, fault, 2, 3, 4], largest=2)
 
-    assert [type(one) for one in found] == [int, ZeroDivisionError, ZeroDivisionError, int, int]
+    assert [type(one) for one in found] == [int, RuntimeError, RuntimeError, int, int]
 
 
 def test_one_that_has_left_is_not_worked_for():

@@ -188,6 +188,25 @@ def test_a_file_that_holds_other_weights_is_refused_and_says_why(store, capsys, 
     assert not list(store.iterdir())
 
 
+def test_older_files_that_count_no_training_batches_are_taken(store, tmp_path):
+    state = load_network("resnet18", "random", seed=0)[0].state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save({name: value for name, value in state.items() if "num_batches" not in name}, path)
+
+    assert main(["resnet", "--weights", str(path)]) == 0
+
+
+def test_weights_with_faults_are_not_saved(store, capsys, tmp_path):
+    state = load_network("resnet18", "random", seed=0)[0].state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save(state | {"fc.bias": torch.full((1000,), torch.nan)}, path)
+
+    assert main(["resnet", "--weights", str(path)]) == 2
+
+    assert "answers are not finite" in capsys.readouterr().err
+    assert not list(store.glob("resnet/*"))
+
+
 def test_the_weights_of_another_architecture_are_refused(store, capsys, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(load_network("resnet34", "random", seed=0)[0].state_dict(), path)

@@ -3,6 +3,7 @@
 TrainingError
 ├── DatasetUnavailableError     a data set that is neither on disk nor within reach
 ├── WeightsUnavailableError     weights that cannot be had, or are not those of the architecture
+├── BrokenModelError            a model whose answers are not finite
 ├── ModelNotFoundError          a model that is not in the store
 └── ArchiveError                an archive for TorchServe that cannot be written
 """
@@ -18,6 +19,10 @@ class DatasetUnavailableError(TrainingError):
 
 class WeightsUnavailableError(TrainingError):
     """The weights that were asked for cannot be had, or are not those of the architecture."""
+
+
+class BrokenModelError(TrainingError):
+    """The model's answers are not finite."""
 
 
 class ModelNotFoundError(TrainingError):

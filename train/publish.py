@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from drift import Reference
-from train.errors import ModelNotFoundError
+from train.errors import BrokenModelError, ModelNotFoundError
 
 Metadata = Mapping[str, str | int | float | bool | list[str]]
 Fit = Callable[[Path], Reference]
@@ -88,6 +88,8 @@ def write_files(
     (folder / "labels.json").write_text(json.dumps(list(labels)))
     with torch.inference_mode():
         logits, features = script(golden_images)
+    if not (logits.isfinite().all() and features.isfinite().all()):
+        raise BrokenModelError("The model's answers are not finite: there are faults in its weights.")
     save_file(
         {"images": golden_images, "logits": logits, "features": features}, folder / "golden.safetensors"
     )

@@ -163,8 +163,7 @@ def load_file(network: ResNet, arch: str, path: Path) -> None:
             f"{path} holds no state dict: a mapping from names to tensors.",
             f"Save one with torch.save(model.state_dict(), {path.name!r}).",
         )
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
+    expected, found = shapes(network.state_dict()), shapes(state)
     if found != expected:
         raise WeightsUnavailableError(f"{path} does not fit {arch}: {difference(found, expected)}.", CHOICES)
     network.load_state_dict(state)
@@ -174,6 +173,13 @@ CHOICES = (
     f"Give the state dict of one of torchvision's {', '.join(ARCHITECTURES)} with 1000 classes, and name it "
     "with --arch."
 )
+
+
+def shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor, but for counts of training batches, which older files have not."""
+    return {
+        name: tuple(value.shape) for name, value in state.items() if not name.endswith("num_batches_tracked")
+    }
 
 
 def difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
