@@ -12,8 +12,8 @@ from serving.settings import Settings
 from serving.threads import cores, in_thread
 from serving.uploads import Body, Submission, parse_submission
 
-# Requests of more images, or more bytes, are answered beside the others, which are not to wait for them.
-FEW_IMAGES, FEW_BYTES = 8, 2**20
+FEW_IMAGES = 8  # requests of more are answered beside the others, which are not to wait for them
+LARGE_BODY = 2**20  # bytes that take milliseconds to take apart
 
 Classify = Batcher[Submission[ClassifyForm], ClassifyResponse]
 
@@ -36,7 +36,7 @@ class Dispatcher:
             together, streams = classifier.engine.sizes[-1], streams_of(classifier, n_threads)
             self.few[classifier.name] = Batcher(few, run, streams=streams, largest=together, size_of=n_images)
             self.many[classifier.name] = Batcher(many, run, streams=1, largest=1)
-        self.many_thread = many
+        self.parse_thread = ThreadPoolExecutor(1, "parse")
         self.drift_thread = ThreadPoolExecutor(1, "drift")
 
     async def classify(self, body: Body) -> ClassifyResponse:
@@ -45,13 +45,15 @@ class Dispatcher:
         Raises:
             Problem: The request is malformed, there is no such model, or no image can be used.
         """
-        is_large = len(body.data) > FEW_BYTES
+        is_large = len(body.data) > LARGE_BODY
         parse = partial(parse_submission, form_type=ClassifyForm, max_images=self.limits.max_images)
-        submission = await in_thread(self.many_thread, parse, body) if is_large else parse(body)
-        del body  # what is left of it is in the uploads
-        is_large = is_large or len(submission.uploads) > FEW_IMAGES
-        name = self.registry.get(submission.form.model).name
-        return await (self.many if is_large else self.few)[name](submission)
+        submission = await in_thread(self.parse_thread, parse, body) if is_large else parse(body)
+        del body  # the uploads hold what is wanted of it, and this may wait for long
+        classifier = self.registry.get(submission.form.model)
+        # A large picture of a digit takes a hundred times as long to decode as to classify, and the others
+        # have but one thread to go by.
+        is_slow = len(submission.uploads) > FEW_IMAGES or (is_large and classifier.engine.is_small)
+        return await (self.many if is_slow else self.few)[classifier.name](submission)
 
     async def score_drift(self, body: Body) -> DriftResponse:
         """Say whether the images of a request still come from the distribution that a model was trained on.

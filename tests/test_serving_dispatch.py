@@ -1,0 +1,99 @@
+"""Who waits for whom: few images not for many, small ones not for large ones, and large networks for none."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.dispatch import FEW_IMAGES, LARGE_BODY, Dispatcher
+from serving.models import Classifier, load_classifier
+from serving.preparations import Preparation, prepare_digit
+from serving.registry import Registry
+from serving.schemas import ClassifyResponse
+from serving.settings import Settings
+from serving.uploads import Body
+
+SMALL, SPECIAL = (28, 28), (900, 900)
+PATIENCE_SECONDS = 60
+
+
+def body(*sizes: tuple[int, int]) -> Body:
+    """A form with pictures of noise, so that large ones have many bytes."""
+    files = []
+    for index, (width, height) in enumerate(sizes):
+        pixels = np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        files.append(("images", (f"{index}.png", stream.getvalue(), "image/png")))
+    request = httpx.Request("POST", "http://x/", files=files, data={"model": "fake"})
+    return Body(request.read(), request.headers["content-type"].partition("boundary=")[2])
+
+
+@pytest.fixture
+def dispatcher(fake_model_folder) -> Callable[..., Dispatcher]:
+    """Return a function that makes a dispatcher of two threads, given what happens at special pictures."""
+    loaded = load_classifier(fake_model_folder, "fake", "1", {"preprocessing": "digits"})
+
+    def make(at_special: Callable[[], object], *, sizes: Sequence[int]) -> Dispatcher:
+        def prepare(image: Image.Image) -> np.ndarray:
+            if image.size == SPECIAL:
+                at_special()
+            return prepare_digit(image.resize(SMALL))
+
+        classifier: Classifier = replace(
+            loaded, engine=replace(loaded.engine, sizes=sizes), preparation=Preparation(prepare)
+        )
+        return Dispatcher(Registry({"fake": classifier}), Settings(classify_threads=2))
+
+    return make
+
+
+async def first_and_second(
+    dispatcher: Dispatcher, begun: threading.Event, may_end: threading.Event, first: Body, second: Body
+) -> tuple[ClassifyResponse, ClassifyResponse]:
+    """Send a request, another once the first is being worked on, and let the first end after the second."""
+    slow = asyncio.create_task(dispatcher.classify(first))
+    await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+    quick = await asyncio.wait_for(dispatcher.classify(second), PATIENCE_SECONDS)
+    may_end.set()
+    return await slow, quick
+
+
+@pytest.mark.parametrize(
+    "first",
+    [[*[SMALL] * FEW_IMAGES, SPECIAL], [SPECIAL]],
+    ids=["many images", "a large picture"],
+)
+def test_a_small_picture_does_not_wait_for(dispatcher, first):
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        begun.set()
+        assert may_end.wait(PATIENCE_SECONDS)
+
+    assert len(body(SPECIAL).data) > LARGE_BODY
+    slow, quick = asyncio.run(
+        first_and_second(dispatcher(hold_up, sizes=(1, 8)), begun, may_end, body(*first), body(SMALL))
+    )
+
+    assert len(slow.results) == len(first)
+    assert len(quick.results) == 1
+
+
+def test_a_large_network_sees_large_pictures_at_the_same_time(dispatcher):
+    both = threading.Barrier(2)
+
+    async def ask() -> list[ClassifyResponse]:
+        at_once = dispatcher(lambda: both.wait(PATIENCE_SECONDS), sizes=(1,))
+        return await asyncio.gather(*(at_once.classify(body(SPECIAL)) for _ in range(2)))
+
+    answers = asyncio.run(ask())
+
+    assert [len(answer.results) for answer in answers] == [1, 1]
+    assert not both.broken
