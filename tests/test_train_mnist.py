@@ -76,7 +76,7 @@ def test_training_stops_when_validation_no_longer_improves_and_returns_the_best(
 def test_lengthscale_reference_and_certificate_are_of_digits_that_are_in_no_other_use(classifier, splits):
     reference = classifier.reference
     training, held_out, test = (
-        predict(classifier.engine, digits.images)[1]
+        classifier.engine(digits.images.unsqueeze(1))[1]
         for digits in (splits.train, splits.reference, splits.test)
     )
 
