@@ -15,9 +15,9 @@ from typing import Any
 import attrs
 import bentoml
 import torch
-from _bentoml_impl.server.app import ContextMiddleware  # none of BentoML's middleware has a public name
+from _bentoml_impl.server.app import ContextMiddleware  # BentoML's middleware has no public names
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
-from bentoml._internal.configuration.containers import BentoMLContainer  # nor have these
+from bentoml._internal.configuration.containers import BentoMLContainer  # nor has its configuration
 from bentoml._internal.server.http.access import AccessLogMiddleware
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from bentoml._internal.service.openapi.specification import PathItem  # nor has this one

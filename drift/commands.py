@@ -98,8 +98,8 @@ def score(options: argparse.Namespace) -> int:
     labels = classifier.labels if classifier else [str(index) for index in range(outputs.shape[1])]
     failed = images.failed if images else ()
     batch = Batch(list(enumerate(samples.names)), outputs, samples.features, failed)
-    answer = score_batch(form, reference, classifier.tag if classifier else "features", labels, batch)
-    answer.trained = classifier.trained if classifier else None
+    model, trained = (classifier.tag, classifier.trained) if classifier else ("features", None)
+    answer = score_batch(form, reference, model, labels, batch, trained=trained)
     if options.json:
         print(answer.model_dump_json(indent=2))
     else:

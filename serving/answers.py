@@ -135,12 +135,12 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
     probabilities, features = classifier.predict([pixels for _, pixels in usable])
     batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
     try:
-        answer = score_batch(form, reference, classifier.tag, classifier.labels, batch)
+        return score_batch(
+            form, reference, classifier.tag, classifier.labels, batch, trained=classifier.trained
+        )
     except DriftError as error:
         problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
         raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
-    answer.trained = classifier.trained
-    return answer
 
 
 def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:

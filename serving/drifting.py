@@ -43,7 +43,13 @@ class Batch:
 
 
 def score_batch(
-    form: DriftForm, reference: Reference, model: str, labels: Sequence[str], batch: Batch
+    form: DriftForm,
+    reference: Reference,
+    model: str,
+    labels: Sequence[str],
+    batch: Batch,
+    *,
+    trained: bool | None = None,
 ) -> DriftResponse:
     """Test a batch as the form says.
 
@@ -53,6 +59,7 @@ def score_batch(
         model: The model's name and version.
         labels: The K class names.
         batch: What is tested.
+        trained: Whether the model has learnt anything, where that is known.
 
     Raises:
         DriftError: No test can be made of this batch.
@@ -71,6 +78,7 @@ def score_batch(
         driving = foremost(batch.images, drive)
     return DriftResponse(
         model=model,
+        trained=trained,
         detector=form.detector,
         alpha=form.alpha,
         is_drift=fields["p_value"] <= form.alpha,

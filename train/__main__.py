@@ -13,6 +13,8 @@ from drift.errors import DriftError
 from drift.tables import certificate_table
 from train.data import load_mnist
 from train.errors import TrainingError
+from train.mnist import fit_reference, publish_mnist, train_classifier
+from train.resnet import ARCHITECTURES, load_network, publish_resnet
 from train.torchserve import Workers, archive
 
 
@@ -47,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
     )
     resnet.add_argument(
         "--arch",
-        choices=("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-        default="resnet18",
+        choices=ARCHITECTURES,
+        default=ARCHITECTURES[0],
         help="(default: %(default)s)",
     )
     resnet.add_argument(
@@ -67,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         "them the model classifies, and answers nothing of drift",
     )
     resnet.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    resnet.set_defaults(run=publish_resnet)
+    resnet.set_defaults(run=save_resnet)
 
     samples = commands.add_parser(
         "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
@@ -122,12 +124,6 @@ def positive(text: str) -> int:
 
 
 def train_mnist(options: argparse.Namespace) -> None:
-    from train.mnist import (  # torchvision takes seconds to load; --help should not
-        fit_reference,
-        publish_mnist,
-        train_classifier,
-    )
-
     data = load_mnist(options.dataset, options.data)
     model = train_classifier(data, epochs=options.epochs, seed=options.seed)
     reference = fit_reference(model, data, certified=options.certificate)
@@ -138,11 +134,9 @@ def train_mnist(options: argparse.Namespace) -> None:
     print(f"Saved as {tag}")
 
 
-def publish_resnet(options: argparse.Namespace) -> None:
-    from train import resnet  # torchvision takes seconds to load; --help should not
-
-    network, weights = resnet.load_network(options.arch, options.weights, seed=options.seed)
-    tag = resnet.publish_resnet(network, weights, options.reference, seed=options.seed)
+def save_resnet(options: argparse.Namespace) -> None:
+    network, weights = load_network(options.arch, options.weights, seed=options.seed)
+    tag = publish_resnet(network, weights, options.reference, seed=options.seed)
     print(f"Saved as {tag}")
 
 
