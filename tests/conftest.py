@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -351,6 +352,25 @@ def still_running(tmp_path: Path) -> Callable[[], list[str]]:
         return found
 
     return running
+
+
+@pytest.fixture
+def interrupt(still_running: Callable[[], list[str]]) -> Callable[..., None]:
+    """Return a function that interrupts a benchmark once it is under way, and checks that nothing goes on."""
+
+    def send(benchmark: subprocess.Popen[str], is_under_way: Callable[[list[str]], bool]) -> None:
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while not is_under_way(still_running()):
+            assert benchmark.poll() is None
+            assert time.monotonic() < deadline, still_running()
+            time.sleep(0.2)
+        benchmark.send_signal(signal.SIGINT)
+        _, errors = benchmark.communicate()
+        assert benchmark.returncode == 128 + signal.SIGINT
+        assert "Traceback" not in errors
+        assert still_running() == []
+
+    return send
 
 
 def environment(home: Path) -> dict[str, str]:

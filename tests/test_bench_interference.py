@@ -1,10 +1,5 @@
 """`python -m bench.interference`: its table, and that nothing it started is left over, however it ends."""
 
-import signal
-import time
-
-STARTED_WITHIN_SECONDS = 60
-
 
 def number_in(cell: str) -> float:
     return float(cell.removesuffix(" ms").replace(",", ""))
@@ -31,20 +26,10 @@ def test_the_table_shows_classify_alone_and_beside_drift(start_benchmark, still_
     assert still_running() == []
 
 
-def test_all_that_it_started_ends_with_it_when_it_is_interrupted(start_benchmark, still_running, store):
+def test_all_that_it_started_ends_with_it_when_it_is_interrupted(start_benchmark, interrupt, store):
     benchmark = start_benchmark("bench.interference", store, "--drift-clients", "1")
-    deadline = time.monotonic() + STARTED_WITHIN_SECONDS
-    while sum("bench.load" in command for command in still_running()) < 2:
-        assert benchmark.poll() is None
-        assert time.monotonic() < deadline, still_running()
-        time.sleep(0.2)
 
-    benchmark.send_signal(signal.SIGINT)
-    _, errors = benchmark.communicate()
-
-    assert benchmark.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in errors
-    assert still_running() == []
+    interrupt(benchmark, lambda commands: sum("bench.load" in command for command in commands) == 2)
 
 
 def test_a_store_without_a_model_is_an_error_that_says_how_to_train_one(start_benchmark, tmp_path):

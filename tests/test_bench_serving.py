@@ -3,7 +3,6 @@
 import http.server
 import io
 import json
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -210,21 +209,11 @@ def test_peers_that_cannot_be_installed_have_a_row_that_says_so(monkeypatch, mod
 
 
 @needs_wrk
-def test_all_that_it_started_ends_with_it_when_it_is_interrupted(start_benchmark, still_running, store):
+def test_all_that_it_started_ends_with_it_when_it_is_interrupted(start_benchmark, interrupt, store):
     options = ["--only", "service", "--model", "mnist", "--requests", "1000000"]
     benchmark = start_benchmark("bench.serving", store, *options)
-    deadline = time.monotonic() + STARTED_WITHIN_SECONDS
-    while not any(command.startswith("wrk") for command in still_running()):
-        assert benchmark.poll() is None
-        assert time.monotonic() < deadline, still_running()
-        time.sleep(0.2)
 
-    benchmark.send_signal(signal.SIGINT)
-    _, errors = benchmark.communicate()
-
-    assert benchmark.returncode == 128 + signal.SIGINT
-    assert "Traceback" not in errors
-    assert still_running() == []
+    interrupt(benchmark, lambda commands: any(command.startswith("wrk") for command in commands))
 
 
 def test_a_machine_without_wrk_is_told_how_to_get_it(monkeypatch, start_benchmark, tmp_path):
