@@ -95,6 +95,15 @@ def test_the_metadata_says_where_the_model_comes_from(model_folder):
     assert {"dataset", "training_images", "image_size", "weights", "commit", "date"} <= set(metadata)
 
 
+def test_any_user_can_read_a_published_model(tmp_path):
+    """In an image it may be another than the one who trained it."""
+    publish(tmp_path)
+
+    (folder,) = tmp_path.glob("models/toy/*/")
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+
+
 def test_a_published_model_is_listed_and_the_latest(tmp_path):
     first = publish(tmp_path).stdout.strip()
     second = publish(tmp_path).stdout.strip()

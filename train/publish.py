@@ -59,6 +59,7 @@ def publish(
             write_files(folder, model, labels, reference, golden_images)
             entry.info.metadata.update(dict[str, Any](metadata) | provenance(folder / "model.pt"))
         version = str(entry.tag.version)
+        let_anybody_read(Path(beside) / name / version)
         (store / name).mkdir(parents=True, exist_ok=True)
         os.rename(Path(beside) / name / version, store / name / version)
         os.replace(Path(beside) / name / "latest", store / name / "latest")
@@ -97,6 +98,12 @@ def write_files(
         reference = reference(folder)
     if reference is not None:
         reference.save(folder / "reference.safetensors")
+
+
+def let_anybody_read(folder: Path) -> None:
+    """Open what was written for its maker alone: an image holds it as it is, and any user may serve that."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def save_script(model: nn.Module, path: Path) -> torch.jit.ScriptModule:
