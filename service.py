@@ -8,6 +8,7 @@ answer of its own.
 import gc
 import logging
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,26 +68,36 @@ async def get_models(request: Request) -> Response:
 
 # The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and
 # a lock that is already one. TORCH_BACKEND, a build argument, says which of PyTorch's builds uv takes.
+RECIPE = Path(__file__).with_name("deploy") / "image"
 USE_TORCH_BACKEND = r"""[ -z "$TORCH_BACKEND" ] || { mkdir -p /etc/uv && \
     printf '[pip]\ntorch-backend = "%s"\n' "$TORCH_BACKEND" >/etc/uv/uv.toml; }"""
+USE_RECIPES_UV = "install -m 755 env/docker/uv /usr/local/bin/uv"
+# BentoML's template has no place for these instructions, so they follow a command. Any user may look into the
+# home, and what BentoML writes when it starts goes where any user may write, be the rest read-only or not.
+FOR_ANY_USER = """chmod 755 /home/bentoml
+ENV BENTOML_HOME=/tmp/bentoml
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["python", "env/docker/healthcheck.py"]"""
 
 
-class ModelledImage(Image):  # type: ignore[misc] # BentoML is not typed
+class SlimImage(Image):  # type: ignore[misc] # BentoML is not typed
     """A recipe that is only for bentos with a model: without one, a container would never be ready."""
 
-    def freeze(self, *arguments: Any, **options: Any) -> Any:
+    def freeze(self, bento_fs: Path, *arguments: Any, **options: Any) -> Any:
         if not DriftBento.models:  # type: ignore[attr-defined] # by now the decorator has made it a Service
             commands = " or ".join(f"`{command}`" for command in TRAINING_COMMANDS.values())
             raise BentoMLException(
                 f"The model store holds no model to put into the bento. Run {commands} first."
             )
-        return super().freeze(*arguments, **options)
+        frozen = super().freeze(bento_fs, *arguments, **options)
+        shutil.copytree(RECIPE, bento_fs / "env" / "docker", dirs_exist_ok=True)
+        return frozen
 
 
-IMAGE = ModelledImage(
+IMAGE = SlimImage(
     base_image="python:3.11-slim-bookworm",
     distro="none",
-    commands=[USE_TORCH_BACKEND],
+    commands=[USE_TORCH_BACKEND, USE_RECIPES_UV],
+    post_commands=[FOR_ANY_USER],
     lock_python_packages=False,
     python_requirements=Path(__file__).with_name("requirements.txt").read_text(),
 )

@@ -1,0 +1,66 @@
+"""Leaves in an environment what a running service uses of its packages.
+
+Packages bring their tests, and headers and libraries to build others with. What is removed here is told by
+such names, not by a list of what today's versions bring. Bytecode is made of what serving imports, in a form
+that is the same whenever it is made; that of all modules would take three times the room.
+"""
+
+import py_compile
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+UNUSED = ("test", "tests", "include", "*.a", "*.h", "*.hpp", "*.cuh", "*.pxd", "*.pyi", "*.pyx", "*.cmake")
+PROGRAMS = "torch/bin/*"
+LOOKED_FOR = "torch_shm_manager"  # torch does not load without it
+
+# The packages that BentoML's processes import, and the service's own code.
+IMPORT = """
+import sys
+import _bentoml_impl.server.app, _bentoml_impl.server.serving, _bentoml_impl.worker.service, bentoml_cli.serve
+import httptools, httpx, multipart, numpy, opentelemetry.instrumentation.asgi, PIL.Image, prometheus_client
+import pydantic_settings, rich, safetensors.torch, scipy.stats, starlette, torch, torchdrift, uvicorn, uvloop
+print(*(file for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))), sep="\\n")
+"""
+LARGE = 5_000_000  # bytes of source; of larger packages only the imported modules get bytecode
+
+
+def main() -> None:
+    packages = Path(sysconfig.get_path("purelib"))
+    before = size(packages)
+    for path in unused(packages):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    compile_imported(packages)
+    print(f"{before / 1e6:,.0f} MB of packages became {size(packages) / 1e6:,.0f} MB")
+
+
+def unused(packages: Path) -> Iterator[Path]:
+    """Give the files and folders that no service needs, outermost first."""
+    for pattern in UNUSED:
+        yield from sorted(packages.rglob(pattern))
+    yield from (path for path in packages.glob(PROGRAMS) if path.name != LOOKED_FOR)
+
+
+def compile_imported(packages: Path) -> None:
+    """Write bytecode of what serving imports, which is taken as it stands, without a look at the source."""
+    command = [sys.executable, "-B", "-c", IMPORT]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    imported = {Path(file) for file in printed if file.startswith(f"{packages}/")}
+    for name in sorted({file.relative_to(packages).parts[0] for file in imported}):
+        sources = {packages / name} if name.endswith(".py") else {*(packages / name).rglob("*.py")}
+        if sum(source.stat().st_size for source in sources) > LARGE:
+            sources &= imported
+        for source in sorted(sources):
+            py_compile.compile(str(source), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+
+
+def size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*"))
+
+
+if __name__ == "__main__":
+    main()
