@@ -1,51 +1,128 @@
-"""The image: started as production starts it, and asked from outside. $IMAGE names it; .ci/run builds one."""
+"""The image: started as production starts it, and asked from outside. $IMAGE names it; .ci/run builds one.
 
+What no network may be needed for is asked from inside.
+"""
+
+import json
 import os
+import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+ROOT = Path(__file__).parent.parent
 ENGINE = next((engine for engine in ("docker", "podman") if shutil.which(engine)), "docker")
 ENGINE = os.environ.get("ENGINE", ENGINE)
 READY_WITHIN_SECONDS = 60
+# A root that cannot be written, no capability, little memory, and a user that the image has never heard of.
+AS_IN_PRODUCTION = (
+    *("--read-only", "--tmpfs", "/tmp"),
+    *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--memory", "1g", "--user", "12345:12345"),
+)
+POST_INSIDE = """
+import sys, urllib.request
+request = urllib.request.Request("http://127.0.0.1:3000" + sys.argv[1], sys.stdin.buffer.read())
+request.add_header("Content-Type", sys.argv[2])
+print(urllib.request.urlopen(request).read().decode())
+"""
+MODULES_WITHOUT_BYTECODE = """
+import os, sys
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = "/tmp"
+from _bentoml_impl.loader import load
+import _bentoml_impl.worker.service
+service = load("/home/bentoml/bento", standalone_load=True)
+service.to_asgi()
+service.inner()
+for name, module in sorted(sys.modules.items()):
+    cached = getattr(module, "__dict__", {}).get("__cached__") or ""
+    if cached.startswith("/app/") and not os.path.exists(cached):
+        print(name)
+"""
 
 pytestmark = pytest.mark.skipif("IMAGE" not in os.environ, reason="needs an image, named by $IMAGE")
 
 
-def engine(*arguments: str) -> str:
+def engine(*arguments: str, stdin: bytes = b"") -> str:
     command = [ENGINE, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    finished = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    assert finished.returncode == 0, finished.stderr.decode()
+    return finished.stdout.decode().strip()
+
+
+def inside(container: str, *command: str, stdin: bytes = b"") -> str:
+    return engine("exec", "--interactive", container, *command, stdin=stdin)
+
+
+def wait_until(holds: Callable[[], bool], container: str) -> None:
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, engine("logs", container)
+        time.sleep(0.1)
+
+
+def is_healthy(container: str) -> bool:
+    """Ask as the engine asks, by the health check of the image."""
+    check = "env/docker/healthcheck.py"
+    return (
+        subprocess.run(
+            [ENGINE, "exec", container, "python", check], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 @pytest.fixture(scope="module")
-def container() -> Iterator[str]:
-    """A running container of the image, by its id."""
-    name = engine("run", "--detach", "--publish", "127.0.0.1::3000", os.environ["IMAGE"])
-    yield name
-    engine("rm", "--force", name)
+def start() -> Iterator[Callable[..., str]]:
+    """Return a function that starts a container of the image and gives its name once it is healthy."""
+    started = []
+
+    def run(*options: str) -> str:
+        started.append(engine("run", "--detach", *AS_IN_PRODUCTION, *options, os.environ["IMAGE"]))
+        wait_until(lambda: is_healthy(started[-1]), started[-1])
+        return started[-1]
+
+    yield run
+    engine("rm", "--force", *started)
 
 
 @pytest.fixture(scope="module")
-def client(container) -> Iterator[httpx.Client]:
-    address = engine("port", container, "3000").splitlines()[0]
-    started = time.monotonic()
-    with httpx.Client(base_url=f"http://{address}", timeout=60) as client:
-        while True:
-            try:
-                if client.get("/readyz").is_success:
-                    break
-            except httpx.TransportError:
-                pass
-            assert time.monotonic() < started + READY_WITHIN_SECONDS, engine("logs", container)
-            time.sleep(0.1)
-        print(f"ready after {time.monotonic() - started:.1f} s")
+def container(start) -> str:
+    """A running container, by its id, whose port is published."""
+    return start("--publish", "127.0.0.1::3000")
+
+
+@pytest.fixture
+def client_of() -> Callable[[str], httpx.Client]:
+    """Return a function that gives a client of a container."""
+    return lambda name: httpx.Client(
+        base_url=f"http://{engine('port', name, '3000').splitlines()[0]}", timeout=60
+    )
+
+
+@pytest.fixture
+def client(container, client_of) -> Iterator[httpx.Client]:
+    with client_of(container) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def blurred(held_out) -> list[np.ndarray]:
+    """128 digits, blurred beyond doubt."""
+    return [
+        np.asarray(Image.fromarray(digit.numpy()).filter(ImageFilter.GaussianBlur(2)))
+        for digit in held_out.images[:128]
+    ]
 
 
 def test_the_container_classifies_digits(client, as_files, held_out):
@@ -58,13 +135,8 @@ def test_the_container_classifies_digits(client, as_files, held_out):
     assert sum(right) >= 0.97 * len(held_out)
 
 
-def test_the_container_tells_drift_from_no_drift(client, as_files, held_out):
-    digits = held_out.images[:128]
-    blurred = [
-        np.asarray(Image.fromarray(digit.numpy()).filter(ImageFilter.GaussianBlur(2))) for digit in digits
-    ]
-
-    assert client.post("/drift", files=as_files(digits)).json()["p_value"] > 0.01
+def test_the_container_tells_drift_from_no_drift(client, as_files, held_out, blurred):
+    assert client.post("/drift", files=as_files(held_out.images[:128])).json()["p_value"] > 0.01
     assert client.post("/drift", files=as_files(blurred)).json()["p_value"] == 0.001
 
 
@@ -75,13 +147,160 @@ def test_the_container_answers_a_bad_request_with_a_problem(client):
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_the_container_does_not_run_as_root(container, client):
-    assert engine("exec", container, "id", "-u") != "0"
+def test_an_image_without_the_resnet_says_how_to_add_it(client, as_files, held_out):
+    models = client.get("/models").json()["models"]
+    if any(model["name"] == "resnet" for model in models):
+        pytest.skip("the image holds a ResNet")
+
+    answer = client.post("/classify", files=as_files(held_out.images[:1]), data={"model": "resnet"})
+
+    assert answer.status_code == 503
+    assert "python -m train resnet" in answer.json()["detail"]
 
 
-def test_the_container_holds_the_versions_of_the_lock(container, client, locked_versions):
-    installed = dict(
-        line.split("==") for line in engine("exec", container, "uv", "pip", "freeze").splitlines()
-    )
+def test_without_a_network_the_container_classifies_and_scores_drift(start, as_files, held_out, blurred):
+    """Nothing is fetched when it runs."""
+    container = start("--network", "none")
+    answers = []
+    for path, images in (("/classify", held_out.images[:10]), ("/drift", blurred)):
+        request = httpx.Request("POST", "http://any" + path, files=as_files(images))
+        program = ("python", "-c", POST_INSIDE, path, request.headers["content-type"])
+        answers.append(json.loads(inside(container, *program, stdin=request.read())))
 
-    assert installed == locked_versions
+    classified, scored = answers
+    assert [found["class_id"] for found in classified["results"]] == held_out.labels[:10].tolist()
+    assert scored["is_drift"]
+
+
+def test_the_engine_finds_the_container_healthy(container):
+    inspected = json.loads(engine("image", "inspect", os.environ["IMAGE"]))[0]
+
+    check = inspected["Config"].get("Healthcheck") or inspected["Healthcheck"]
+    assert check["Test"] == ["CMD", "python", "env/docker/healthcheck.py"]
+    assert is_healthy(container)
+
+
+def test_the_user_of_the_container_may_be_any_and_is_not_root_unless_told_otherwise(container):
+    (inspected,) = json.loads(engine("image", "inspect", os.environ["IMAGE"]))
+
+    assert inspected["Config"]["User"] == "bentoml"
+    assert inside(container, "id", "-u") == "12345"
+
+
+def test_the_container_has_one_process_tree_and_no_zombie(container, client, as_files, held_out):
+    client.post("/classify", files=as_files(held_out.images[:10]))
+
+    listing = "for p in /proc/[0-9]*; do cat $p/stat; done"
+    states = re.findall(r"^(\d+) \((.*)\) (\S) (\d+)", inside(container, "sh", "-c", listing), re.MULTILINE)
+    processes = {int(number): (state, int(parent)) for number, name, state, parent in states if name != "sh"}
+    assert "Z" not in {state for state, _ in processes.values()}
+    assert {parent for number, (_, parent) in processes.items() if number != 1} == {1}
+
+
+def test_the_container_ends_well_when_it_is_told_to_and_answers_first(start, client_of, as_files, blurred):
+    container = start("--publish", "127.0.0.1::3000")
+    files = as_files(blurred) * 7
+    with client_of(container) as client, ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(client.post, "/drift", files=files)
+        metric = 'bentoml_service_request_in_progress{endpoint="/drift"'
+        wait_until(lambda: answer.done() or metric in client.get("/metrics").text, container)
+        engine("stop", "--time", "10", container)
+
+        assert answer.result().json()["is_drift"]
+
+    state = json.loads(engine("inspect", container))[0]["State"]
+    assert state["ExitCode"] == 0
+
+
+def test_a_container_whose_worker_dies_ends_with_an_error(start):
+    """So that the orchestrator starts another."""
+    container = start()
+    find_worker = "grep -l _bentoml_impl.worker.service /proc/[0-9]*/cmdline"
+    worker = re.search(r"/proc/(\d+)/", inside(container, "sh", "-c", find_worker)).group(1)
+
+    inside(container, "sh", "-c", f"kill -{signal.SIGKILL} {worker}")
+    status = engine("wait", container)
+
+    assert status != "0"
+
+
+def test_the_log_of_a_container_is_json_on_request(start):
+    container = start("--env", "LOG_FORMAT=json")
+
+    lines = engine("logs", container).splitlines()
+
+    assert lines
+    assert all({"time", "level", "message"} <= json.loads(line).keys() for line in lines)
+
+
+def test_the_container_holds_the_versions_of_the_lock(locked_versions):
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent))
+    run = ("run", "--rm", "--volume", f"{uv}:/uv:ro", "--entrypoint", "/uv", os.environ["IMAGE"])
+
+    frozen = engine(*run, "pip", "freeze", "--python", "/app/.venv/bin/python")
+
+    assert dict(line.split("==") for line in frozen.splitlines()) == locked_versions
+
+
+def test_all_that_a_service_loads_has_its_bytecode(container):
+    """Else it would be compiled at each start, since there is nowhere to keep it."""
+    printed = inside(container, "python", "-c", MODULES_WITHOUT_BYTECODE + 'print("all looked at")')
+
+    assert printed.splitlines()[-1] == "all looked at"
+    assert not re.findall(r"^[\w.]+$", printed, re.MULTILINE)
+
+
+def test_the_image_holds_nothing_that_only_tests_and_compilers_use():
+    run = ("run", "--rm", "--user", "0", "--entrypoint", "find", os.environ["IMAGE"])
+
+    listing = engine(*run, "/app", "/root", "/usr/local/bin", "/usr/bin")
+
+    assert "/app/.venv/bin/bentoml" in listing
+    assert not re.findall(r"^/app/.*/(?:tests?|include|[^/]+\.(?:a|h|hpp|pyi))$", listing, re.MULTILINE)
+    assert not re.findall(r"^/root/\.cache/.+|^.*/bin/(?:gcc|cc|git|uvx)$", listing, re.MULTILINE)
+
+
+def test_the_image_says_what_it_is():
+    (inspected,) = json.loads(engine("image", "inspect", os.environ["IMAGE"]))
+    labels = inspected["Config"]["Labels"]
+    revision = ["git", "rev-parse", "HEAD"]
+
+    said = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert said["title"] == "driftbento"
+    assert said["licenses"] == "Apache-2.0"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", said["version"])
+    assert said["revision"].startswith(subprocess.check_output(revision, cwd=ROOT, text=True).strip())
+    assert said["created"]
+    assert re.search(r"mnist:\w+", said["driftbento.models"])
+
+
+@pytest.mark.timeout(900)
+def test_one_commit_makes_one_image():
+    """All layers but one are the same to the bit, and in that only the bento's version and date differ."""
+    image = os.environ["IMAGE"]
+    again = f"{image.partition(':')[0]}:again"
+    build = ["./scripts/image", "--backend", ENGINE, "-t", again, "--opt", "no-cache"]
+
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    try:
+        layers, layers_again = (layers_of(name) for name in (image, again))
+        bento, bento_again = (files_of_the_bento(name) for name in (image, again))
+    finally:
+        engine("image", "rm", again)
+
+    assert len(layers) > 3
+    assert len([layer for layer in layers if layer not in layers_again]) == 1
+    assert any(name.endswith("model.pt") for name in bento)
+    assert bento == bento_again
+
+
+def layers_of(image: str) -> list[str]:
+    return list(json.loads(engine("image", "inspect", image))[0]["RootFS"]["Layers"])
+
+
+def files_of_the_bento(image: str) -> dict[str, str]:
+    """Return each file's checksum, of bento.yaml without the lines that tell when it was made."""
+    forget = "sed -i -E '/^(version|creation_time): /d' /tmp/bento.yaml"
+    program = f"cp bento.yaml /tmp; {forget}; find . /tmp -type f ! -path ./bento.yaml -exec sha256sum {{}} +"
+    listing = engine("run", "--rm", "--tmpfs", "/tmp", "--entrypoint", "sh", image, "-c", program)
+    return {name: checksum for checksum, name in (line.split("  ") for line in listing.splitlines())}
