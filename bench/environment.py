@@ -11,6 +11,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock
+
 from bench.processes import ROOT, python
 
 PEERS = (
@@ -49,13 +51,15 @@ def make() -> Path | PeersUnavailableError:
     key = hashlib.sha256("\n".join([*pins, *WITHOUT_DEPENDENCIES, str(home)]).encode()).hexdigest()[:16]
     folder = ROOT / ".bench" / f"peers-{key}"
     found = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            install(folder, found, pins, home)
-        except PeersUnavailableError as error:
-            return error
-        (folder / "complete").touch()
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                install(folder, found, pins, home)
+            except PeersUnavailableError as error:
+                return error
+            (folder / "complete").touch()
     return found
 
 

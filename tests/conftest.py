@@ -27,6 +27,7 @@ import pytest
 import skimage.data
 import sklearn.datasets
 import torch
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import Ridge
@@ -50,6 +51,14 @@ hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Call slow what needs a trained model; and begin with the longest test, beside which others run."""
+    for item in items:
+        if {"store", "resnet_weights"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -91,16 +100,42 @@ def store(request: pytest.FixtureRequest) -> Path:
         made_by.update(source.read_bytes())
     kept = request.config.cache.mkdir("stores")
     home = kept / made_by.hexdigest()[:16]
-    if not home.exists():
-        beside = home.with_suffix(".partial")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        run([sys.executable, "-m", "train", "mnist", "--dataset", "embedded"], env=environment(beside))
-        for old in kept.iterdir():
-            if old != beside:
+    with FileLock(kept.with_suffix(".lock")):
+        if not home.exists():
+            for old in kept.iterdir():
                 shutil.rmtree(old)
-        beside.rename(home)
+            with beside(home) as folder:
+                run(
+                    [sys.executable, "-m", "train", "mnist", "--dataset", "embedded"], env=environment(folder)
+                )
     return home
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which then takes the place of another."""
+    unfinished = folder.with_suffix(".partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    yield unfinished
+    unfinished.rename(folder)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that has a folder filled by the first of the tests' processes that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                with beside(folder) as unfinished:
+                    fill(unfinished)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -152,40 +187,45 @@ def crops(photographs: list[Image.Image]) -> Callable[[int, int], list[Image.Ima
 
 @pytest.fixture(scope="session")
 def resnet_weights(
-    crops: Callable[[int, int], list[Image.Image]], photographs: list[Image.Image], tmp_path_factory
+    crops: Callable[[int, int], list[Image.Image]], photographs: list[Image.Image], made_once
 ) -> Path:
     """A state dict of ResNet-18 that tells the photographs apart: its first classes stand for them, in order.
 
     Its weights are random but for those of the last layer, which are fitted.
     """
-    network, _ = load_network("resnet18", "random", seed=0)
-    transform = get_model_weights("resnet18").DEFAULT.transforms()
-    model = PhotographClassifier(copy.deepcopy(network), mean=transform.mean, std=transform.std)
-    copies = 30
-    pictures = crops(copies * len(photographs), 1)
-    images = [crop_photograph(image, resize_size=256, crop_size=224) for image in pictures]
-    with torch.inference_mode():
-        features = torch.cat([model(part)[1] for part in stacked(images).split(32)])
-    fitted = Ridge(alpha=1).fit(features, 10 * torch.eye(len(photographs)).repeat(copies, 1))
-    with torch.no_grad():
-        network.fc.weight[: len(photographs)] = torch.from_numpy(fitted.coef_)
-        network.fc.bias[: len(photographs)] = torch.from_numpy(fitted.intercept_)
-    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.save(network.state_dict(), path)
-    return path
+
+    def fit(folder: Path) -> None:
+        network, _ = load_network("resnet18", "random", seed=0)
+        transform = get_model_weights("resnet18").DEFAULT.transforms()
+        model = PhotographClassifier(copy.deepcopy(network), mean=transform.mean, std=transform.std)
+        copies = 30
+        pictures = crops(copies * len(photographs), 1)
+        images = [crop_photograph(image, resize_size=256, crop_size=224) for image in pictures]
+        with torch.inference_mode():
+            features = torch.cat([model(part)[1] for part in stacked(images).split(32)])
+        fitted = Ridge(alpha=1).fit(features, 10 * torch.eye(len(photographs)).repeat(copies, 1))
+        with torch.no_grad():
+            network.fc.weight[: len(photographs)] = torch.from_numpy(fitted.coef_)
+            network.fc.bias[: len(photographs)] = torch.from_numpy(fitted.intercept_)
+        torch.save(network.state_dict(), folder / "resnet18.pth")
+
+    return made_once("weights", fit) / "resnet18.pth"
 
 
 @pytest.fixture(scope="session")
 def resnet_home(
-    resnet_weights: Path, crops: Callable[[int, int], list[Image.Image]], tmp_path_factory
+    resnet_weights: Path, crops: Callable[[int, int], list[Image.Image]], tmp_path_factory, made_once
 ) -> Path:
     """A BENTOML_HOME that holds a ResNet with a drift reference, and nothing else."""
-    home, folder = tmp_path_factory.mktemp("resnet"), tmp_path_factory.mktemp("reference")
-    for index, image in enumerate(crops(160, seed=2)):
-        image.save(folder / f"{index}.png")
-    command = [sys.executable, "-m", "train", "resnet", "--weights", resnet_weights, "--reference", folder]
-    run([*map(str, command)], env=environment(home))
-    return home
+
+    def train(home: Path) -> None:
+        folder = tmp_path_factory.mktemp("reference")
+        for index, image in enumerate(crops(160, seed=2)):
+            image.save(folder / f"{index}.png")
+        options = ["--weights", str(resnet_weights), "--reference", str(folder)]
+        run([sys.executable, "-m", "train", "resnet", *options], env=environment(home))
+
+    return made_once("resnet", train)
 
 
 @pytest.fixture
