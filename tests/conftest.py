@@ -413,6 +413,26 @@ def interrupt(still_running: Callable[[], list[str]]) -> Callable[..., None]:
     return send
 
 
+@pytest.fixture
+def push(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs scripts/push, and checks that it leaves no file behind."""
+
+    def run_push(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        beside = tmp_path / "temporary"
+        beside.mkdir(exist_ok=True)
+        finished = subprocess.run(
+            [str(ROOT / "scripts" / "push"), *arguments],
+            env=environment | {"TMPDIR": str(beside)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert list(beside.iterdir()) == []
+        return finished
+
+    return run_push
+
+
 def environment(home: Path) -> dict[str, str]:
     """Return an environment in which BentoML keeps everything in one folder."""
     return os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import bcrypt
@@ -23,8 +23,6 @@ TOOLS = ("podman", "skopeo", "docker-registry")
 MISSING = [tool for tool in TOOLS if shutil.which(tool) is None]
 
 needs_registry = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)} (packages of Debian)")
-
-Push = Callable[..., subprocess.CompletedProcess[str]]
 
 CONFIG = """\
 version: 0.1
@@ -123,26 +121,6 @@ def archive(logged_in, image, folder) -> Path:
     run(*save, environment=logged_in)
     run("podman", "untag", image, "localhost/archived:1", environment=logged_in)
     return path
-
-
-@pytest.fixture
-def push(tmp_path) -> Push:
-    """Return a function that runs the script, and checks that it leaves no file behind."""
-
-    def run_push(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        beside = tmp_path / "temporary"
-        beside.mkdir(exist_ok=True)
-        finished = subprocess.run(
-            [str(ROOT / "scripts" / "push"), *arguments],
-            env=environment | {"TMPDIR": str(beside)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert list(beside.iterdir()) == []
-        return finished
-
-    return run_push
 
 
 def run(*command: str, environment: dict[str, str]) -> str:
