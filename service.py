@@ -19,6 +19,7 @@ import torch
 from _bentoml_impl.server.app import ContextMiddleware  # BentoML's middleware has no public names
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
 from bentoml._internal.configuration.containers import BentoMLContainer  # nor has its configuration
+from bentoml._internal.log import SERVER_LOGGING_CONFIG
 from bentoml._internal.server.http.access import AccessLogMiddleware
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
@@ -36,6 +37,7 @@ from starlette.routing import Route
 from serving import openapi
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
+from serving.logs import write_json
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
@@ -45,6 +47,8 @@ from serving.traffic import AccessLog, Traffic
 from serving.uploads import read_body
 
 logger = logging.getLogger("bentoml.driftbento")
+if settings().log_format == "json":
+    write_json(SERVER_LOGGING_CONFIG)
 
 
 async def post_classify(request: Request) -> Response:

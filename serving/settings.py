@@ -1,6 +1,7 @@
 """What an operator can set, each by an environment variable of the same name in capitals."""
 
 from functools import cache
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,6 +36,9 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(1000, ge=2, description="Images in one request.")
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height of one image.")
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Of the log: text, or json, one object a line."
+    )
 
 
 @cache

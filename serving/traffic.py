@@ -15,6 +15,7 @@ from serving.errors import OverloadedError, Problem, TooSlowError
 from serving.responses import problem_response
 
 access = logging.getLogger("bentoml.access")  # which BentoML's own settings switch on and off
+LINE = '%s "%s %s" %d, %d bytes, %.1f ms'
 
 
 class Traffic:
@@ -80,10 +81,14 @@ class AccessLog:
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 host, port = scope.get("client") or ("-", 0)
-                path = scope["raw_path"].decode("latin-1")  # in which no line can end
-                facts = host, port, scope["method"], path, status, sent
-                access.info(
-                    '%s:%d "%s %s" %d, %d bytes, %.1f ms', *facts, (time.perf_counter() - started) * 1000
-                )
+                facts = {
+                    "client": f"{host}:{port}",
+                    "method": scope["method"],
+                    "path": scope["raw_path"].decode("latin-1"),  # in which no line can end
+                    "status": status,
+                    "bytes": sent,
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                }
+                access.info(LINE, *facts.values(), extra=facts)
 
         return await self.app(scope, receive, send_noted)

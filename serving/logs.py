@@ -1,0 +1,69 @@
+"""The log as JSON, one object a line, for those who collect and search it by machine."""
+
+import logging
+import logging.config
+import sys
+import threading
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from pythonjsonlogger.core import RESERVED_ATTRS, LogData
+from pythonjsonlogger.json import JsonFormatter
+
+logger = logging.getLogger("python")  # of what nobody has caught
+
+# What BentoML and uvicorn add to each record for the sake of their own formats.
+OTHERS_FORMAT = ("levelname_bracketed", "service_name", "request_id", "color_message")
+
+
+class JsonLines(JsonFormatter):
+    """Formats a record as one line of JSON: when, how bad, whose, what, and what was logged beside it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["asctime", "levelname", "name", "message", "process"],
+            rename_fields={
+                "asctime": "time",
+                "levelname": "level",
+                "name": "logger",
+                "exc_info": "traceback",
+                "stack_info": "stack",
+                "trace_msg": "trace",
+            },
+            reserved_attrs=[*RESERVED_ATTRS, *OTHERS_FORMAT],
+        )
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+    def process_log_record(self, log_data: LogData) -> LogData:
+        for field in ("component", "trace"):  # which BentoML has put into brackets
+            if field in log_data:
+                log_data[field] = log_data[field].strip(" []()")
+        return {field: value for field, value in log_data.items() if value != ""}
+
+
+def write_json(config: dict[str, Any]) -> None:
+    """Write everything that this process logs from now on as JSON: warnings and uncaught exceptions too.
+
+    Args:
+        config: BentoML's configuration of a server's log, which is changed.
+    """
+    for formatter in config["formatters"]:
+        config["formatters"][formatter] = {"()": JsonLines}
+    for one in config["loggers"].values():
+        one["propagate"] = False  # or lines of those with a handler of their own come twice
+    config["disable_existing_loggers"] = False  # they are those of all that is imported by now
+    logging.config.dictConfig(config)
+    logging.captureWarnings(True)
+    sys.excepthook = log_uncaught
+    threading.excepthook = lambda failed: log_uncaught(
+        failed.exc_type, failed.exc_value, failed.exc_traceback
+    )
+
+
+def log_uncaught(
+    kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
+) -> None:
+    logger.critical("%s: %s", kind.__name__, error, exc_info=(kind, error or kind(), traceback))
