@@ -10,6 +10,7 @@ import logging
 import math
 import shutil
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bentoml.models import BentoModel
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -45,6 +47,7 @@ from serving.responses import answer_disconnect, answer_problem
 from serving.settings import settings
 from serving.traffic import AccessLog, Traffic
 from serving.uploads import read_body
+from serving.workers import Roll
 
 logger = logging.getLogger("bentoml.driftbento")
 if settings().log_format == "json":
@@ -168,8 +171,15 @@ class DriftBento:
         gc.collect()
         gc.freeze()
 
+        self.roll = Roll.inherit(bentoml.server_context.worker_index)
+        if self.roll and not self.registry.why_not_ready:
+            self.roll.sign()
+
     async def __is_ready__(self) -> bool:
-        return self.registry.is_ready
+        reason = self.registry.why_not_ready or (self.roll and self.roll.why_not_ready)
+        if reason:
+            raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return True
 
 
 def leaner(middleware: Sequence[Any]) -> list[Any]:

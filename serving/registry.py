@@ -19,10 +19,12 @@ class Registry:
         self.models = dict(models)
 
     @property
-    def is_ready(self) -> bool:
-        """Whether there is a model, and none that failed to load."""
-        states = [isinstance(model, Classifier) for model in self.models.values()]
-        return bool(states) and all(states)
+    def why_not_ready(self) -> str | None:
+        """What keeps the models from being asked, if anything does."""
+        if not self.models:
+            return f"The model store holds no model. Run `{TRAINING_COMMANDS['mnist']}` and start again."
+        reasons = [model.reason for model in self.models.values() if isinstance(model, UnavailableModel)]
+        return " ".join(reasons) or None
 
     @property
     def loaded(self) -> list[Classifier]:

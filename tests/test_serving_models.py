@@ -117,9 +117,9 @@ def test_a_service_is_ready_with_models_that_all_load(fake_model_folder):
     loaded = load_classifier(fake_model_folder, "fake", "1", DIGITS)
     broken = UnavailableModel("broken", "1", "It is broken.")
 
-    assert Registry({"fake": loaded}).is_ready
-    assert not Registry({"fake": loaded, "broken": broken}).is_ready
-    assert not Registry({}).is_ready
+    assert Registry({"fake": loaded}).why_not_ready is None
+    assert Registry({"fake": loaded, "broken": broken}).why_not_ready == "It is broken."
+    assert "holds no model" in Registry({}).why_not_ready
 
 
 def test_a_registry_describes_every_model(fake_model_folder):
