@@ -175,6 +175,14 @@ class DriftBento:
         if self.roll and not self.registry.why_not_ready:
             self.roll.sign()
 
+    @bentoml.on_deployment  # type: ignore[untyped-decorator] # BentoML is not typed
+    @staticmethod
+    def supervise_workers() -> None:
+        """Hear from BentoML, in the process that starts the workers, that it is about to."""
+        from serving.supervision import supervise  # which workers have no use for
+
+        supervise()
+
     async def __is_ready__(self) -> bool:
         reason = self.registry.why_not_ready or (self.roll and self.roll.why_not_ready)
         if reason:

@@ -10,6 +10,7 @@ Problem
 ├── UntestableBatchError        422  too few images, features that are not finite
 ├── OverloadedError             429  more requests at a time than the service takes
 ├── ModelNotLoadedError         503  a model that is not in the store, or that failed its golden check
+├── StoppingError               503  a request that is not done when the service stops
 └── TooSlowError                504  a request that takes longer than it may
 """
 
@@ -76,6 +77,13 @@ class OverloadedError(Problem):
 
 class ModelNotLoadedError(Problem):
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "model-not-loaded", "The model is not loaded"
+
+
+class StoppingError(Problem):
+    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "The service is stopping"
+
+    def __init__(self) -> None:
+        super().__init__("The service stopped before the request was answered. Send it again.")
 
 
 class TooSlowError(Problem):

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     )
     max_concurrency: int = Field(64, ge=1, description="Requests in progress at a time; more are too many.")
     timeout_seconds: float = Field(60, gt=0, description="How long a request may take.")
+    grace_seconds: int = Field(
+        7, ge=1, description="How long requests in progress have to be answered when the service is stopped."
+    )
     max_body_bytes: int = Field(
         64 * 2**20,
         ge=1,

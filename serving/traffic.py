@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import OverloadedError, Problem, TooSlowError
+from serving.errors import OverloadedError, Problem, StoppingError, TooSlowError
 from serving.responses import problem_response
 
 access = logging.getLogger("bentoml.access")  # which BentoML's own settings switch on and off
@@ -19,7 +19,10 @@ LINE = '%s "%s %s" %d, %d bytes, %.1f ms'
 
 
 class Traffic:
-    """Answer 429 to requests over a number at a time, and 504 to those that take too long."""
+    """Answer 429 to requests over a number at a time, and 504 to those that take too long.
+
+    Those that are still in progress when the server has waited for long enough to stop get 503.
+    """
 
     def __init__(
         self, app: ASGIApp, *, max_concurrency: int, timeout_seconds: float, unlimited: Collection[str]
@@ -50,6 +53,10 @@ class Traffic:
             if started or not limit.expired():
                 raise
             await refuse(TooSlowError(self.timeout_seconds), scope, receive, send)
+        except asyncio.CancelledError:  # by the server, which stops and will wait no longer
+            if started:
+                raise
+            await refuse(StoppingError(), scope, receive, send)
         finally:
             self.in_progress -= 1
 

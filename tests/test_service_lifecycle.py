@@ -1,0 +1,254 @@
+"""The service as production runs it: it loses workers, is told to stop, and says so in its log."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROBLEM = "application/problem+json"
+WITHIN_SECONDS = 90  # on a busy machine; it takes some five
+CONTAINER = {"BENTOML_CONTAINERIZED": "true"}  # as BentoML's images have it
+
+
+@dataclass
+class Service:
+    """A service that runs: its process, and what asks it and reads its log."""
+
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+    log: Path
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        alive = (one for one in self.children if one.status() != psutil.STATUS_ZOMBIE)
+        return [one for one in alive if "_bentoml_impl.worker.service" in one.cmdline()]
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """All children of the process, those included that ended and of which it has not taken notice."""
+        return psutil.Process(self.process.pid).children()
+
+    def readiness(self) -> httpx.Response | None:
+        """What /readyz answers on a connection of its own, if anybody does."""
+        try:
+            return httpx.get(f"{self.client.base_url}/readyz", timeout=10)
+        except httpx.TransportError:
+            return None
+
+
+Start = Callable[..., AbstractContextManager[Service]]
+
+
+@pytest.fixture(scope="module")
+def start(store, tmp_path_factory) -> Start:
+    """Return a context manager that starts the service beside a child that it knows nothing of."""
+
+    @contextmanager
+    def starting(*, until_ready: bool = True, **settings: str) -> Iterator[Service]:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = str(listener.getsockname()[1])
+        log = tmp_path_factory.mktemp("service") / "log"
+        serve = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", port]
+        environment = os.environ | {"BENTOML_HOME": str(store)} | settings
+        with (
+            log.open("wb") as output,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+        ):
+            process = subprocess.Popen(
+                ["sh", "-c", 'sleep 1 & exec "$@"', "sh", *serve],
+                cwd=ROOT,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            service = Service(process, client, log)
+            try:
+                if until_ready:
+                    wait_for(lambda: is_ready(service), service)
+                yield service
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    return starting
+
+
+def is_ready(service: Service) -> bool:
+    assert service.process.poll() is None, service.log.read_text()
+    answer = service.readiness()
+    return answer is not None and answer.is_success
+
+
+def wait_for(condition: Callable[[], object], service: Service) -> None:
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, service.log.read_text()
+        time.sleep(0.02)
+
+
+class Upload:
+    """A request of which a client has sent all but the end."""
+
+    def __init__(self, service: Service, files: list) -> None:
+        url = service.client.base_url
+        request = httpx.Request("POST", url.join("/classify"), files=files)
+        body = request.read()
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        self.rest = body[-100:]
+        self.connection = socket.create_connection((url.host, url.port), timeout=WITHIN_SECONDS)
+        self.connection.sendall(f"POST /classify HTTP/1.1\r\n{head}\r\n".encode() + body[:-100])
+        wait_for(lambda: self.worker_of(service), service)
+
+    def worker_of(self, service: Service) -> psutil.Process | None:
+        """The worker that has taken the connection, once one has."""
+        port = self.connection.getsockname()[1]
+        for worker in service.workers:
+            if any(held.raddr and held.raddr.port == port for held in worker.net_connections("tcp")):
+                return worker
+        return None
+
+    def finish(self) -> bytes:
+        """Send the end, and return what comes back until the service closes the connection."""
+        self.connection.sendall(self.rest)
+        return self.answer()
+
+    def answer(self) -> bytes:
+        with self.connection:
+            return b"".join(iter(lambda: self.connection.recv(65536), b""))
+
+
+def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_everybody_answered(
+    start, as_files, held_out
+):
+    drift = as_files(held_out.images[:200])
+    with start(WORKERS="2", GRACE_SECONDS="60", LOG_FORMAT="json") as service, ThreadPoolExecutor() as pool:
+        bad = service.client.post("/classify", content=b"?", headers={"content-type": "text/plain"})
+        killed = service.workers[0]
+        killed.kill()
+        wait_for(lambda: not is_ready(service), service)
+        without_it, alive = service.readiness(), service.client.get("/livez")
+        wait_for(lambda: is_ready(service), service)
+        workers = service.workers
+        wait_for(
+            lambda: len(service.children) == 2, service
+        )  # the worker and the child that ended are no more
+
+        idle = socket.create_connection((service.client.base_url.host, service.client.base_url.port))
+        upload = Upload(service, as_files(held_out.images[:4]))
+        drifts = [pool.submit(service.client.post, "/drift", files=drift) for _ in range(4)]
+        wait_for(lambda: in_progress(service) >= 5, service)
+        service.process.send_signal(signal.SIGTERM)
+        with idle:
+            closed = idle.recv(1)
+        wait_for(lambda: service.readiness() is None, service)
+        answers = [future.result() for future in drifts]
+        classified = upload.finish()
+        status = service.process.wait(WITHIN_SECONDS)
+
+    assert bad.status_code == 415
+    assert (without_it.status_code, without_it.headers["content-type"]) == (503, PROBLEM)
+    assert without_it.json()["detail"] == "Workers that are not ready: 1 of 2."
+    assert alive.status_code == 200
+    assert len(workers) == 2
+    assert killed not in workers
+    assert closed == b""
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert classified.startswith(b"HTTP/1.1 200 OK")
+    assert status == 0
+    check_log(service, killed.pid)
+
+
+def in_progress(service: Service) -> int:
+    """Return how many requests the service says are in progress, in all its workers together."""
+    lines = service.client.get("/metrics").text.splitlines()
+    counts = [line for line in lines if line.startswith("bentoml_service_request_in_progress{")]
+    return sum(int(float(line.rpartition(" ")[2])) for line in counts if "metrics" not in line)
+
+
+def check_log(service: Service, killed: int) -> None:
+    records = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message", "process"} <= record.keys() for record in records)
+    assert all(datetime.fromisoformat(record["time"]).utcoffset() == timedelta(0) for record in records)
+    assert len({record["process"] for record in records}) == 4  # that of the parent, and three workers
+    (refused,) = [record for record in records if record.get("status") == 415]
+    assert (refused["level"], refused["method"], refused["path"]) == ("INFO", "POST", "/classify")
+    assert refused["client"].startswith("127.0.0.1:")
+    assert refused["bytes"] > 0
+    assert refused["milliseconds"] > 0
+    (lost,) = [record["message"] for record in records if record["level"] == "ERROR"]
+    assert lost == f"Worker 1 (process {killed}) was killed by SIGKILL. Another one is started."
+    assert any(record["message"].startswith("Stopping") for record in records)
+
+
+def test_in_a_container_the_other_workers_finish_and_the_service_ends_when_one_dies(
+    start, as_files, held_out
+):
+    with start(WORKERS="2", **CONTAINER) as service:
+        upload = Upload(service, as_files(held_out.images[:4]))
+        (other,) = [worker for worker in service.workers if worker != upload.worker_of(service)]
+        other.kill()
+        wait_for(lambda: not is_ready(service), service)
+        began = time.monotonic()
+        wait_for(lambda: service.readiness() is None, service)
+        refused_after = time.monotonic() - began
+        classified = upload.finish()
+        status = service.process.wait(WITHIN_SECONDS)
+
+    assert classified.startswith(b"HTTP/1.1 200 OK")
+    assert status == 1
+    assert refused_after < 5
+    assert f"(process {other.pid}) was killed by SIGKILL. The service ends." in service.log.read_text()
+
+
+def test_in_a_container_the_service_ends_when_its_only_worker_dies(start):
+    with start(**CONTAINER) as service:
+        service.workers[0].kill()
+        status = service.process.wait(WITHIN_SECONDS)
+
+    assert status == 1
+    assert "The service ends." in service.log.read_text()
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_a_worker_that_cannot_start_is_not_tried_again_and_the_log_says_why(start):
+    with start(until_ready=False, TORCH_THREADS=str(2**70), LOG_FORMAT="json") as service:
+        status = service.process.wait(WITHIN_SECONDS)
+
+    assert status == 1
+    records = [json.loads(line) for line in service.log.read_text().splitlines()]
+    (lost,) = [record["message"] for record in records if record["message"].startswith("Worker")]
+    assert lost.endswith("ended with status 3 before it was ready. The service ends.")
+    assert any("set_num_threads" in record.get("traceback", "") for record in records)
+
+
+def test_a_request_that_never_ends_does_not_keep_the_service_from_ending(start, as_files, held_out):
+    with start(GRACE_SECONDS="1") as service:
+        upload = Upload(service, as_files(held_out.images[:1]))
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGINT)
+        answer = upload.answer()
+        status = service.process.wait(WITHIN_SECONDS)
+        took = time.monotonic() - began
+
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"urn:driftbento:problem:stopping" in answer
+    assert status == 0
+    assert 1 < took < 8
+    assert "Traceback" not in service.log.read_text()
