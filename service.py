@@ -22,6 +22,7 @@ from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it h
 from bentoml._internal.configuration.containers import BentoMLContainer  # nor has its configuration
 from bentoml._internal.log import SERVER_LOGGING_CONFIG
 from bentoml._internal.server.http.access import AccessLogMiddleware
+from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
 from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
 from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
 from bentoml.exceptions import BentoMLException
@@ -45,7 +46,7 @@ from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
 from serving.responses import answer_disconnect, answer_problem
 from serving.settings import settings
-from serving.traffic import AccessLog, Traffic
+from serving.traffic import AccessLog, KnownEndpoints, Traffic
 from serving.uploads import read_body
 from serving.workers import Roll
 
@@ -196,7 +197,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
     Its metrics stay, and its tracing where an exporter is configured, and whatever an operator adds. Its
     context is for endpoints of another kind than those here.
     """
-    health = ("/livez", "/readyz", "/healthz", "/metrics")
+    health, pages = ("/livez", "/readyz", "/healthz", "/metrics"), ("/", "/docs.json")
     replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
     if not BentoMLContainer.tracing.exporter_type.get():
         replaced.add(OpenTelemetryMiddleware)
@@ -206,7 +207,13 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
         timeout_seconds=settings().timeout_seconds,
         unlimited=health,
     )
-    kept = [one for one in middleware if one.cls not in replaced]
+    kept = [
+        Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages, *health])
+        if one.cls is RunnerTrafficMetricsMiddleware
+        else one
+        for one in middleware
+        if one.cls not in replaced
+    ]
     if AccessLogMiddleware in {one.cls for one in middleware}:
         kept.append(Middleware(AccessLog, silent=health))
     return [*kept, limits]

@@ -9,10 +9,13 @@ import logging
 import time
 from collections.abc import Collection
 
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import OverloadedError, Problem, StoppingError, TooSlowError
 from serving.responses import problem_response
+
+PATH_BEFORE = "driftbento.path"  # in the scope of a request whose path is hidden
 
 access = logging.getLogger("bentoml.access")  # which BentoML's own settings switch on and off
 LINE = '%s "%s %s" %d, %d bytes, %.1f ms'
@@ -59,6 +62,36 @@ class Traffic:
             await refuse(StoppingError(), scope, receive, send)
         finally:
             self.in_progress -= 1
+
+
+class KnownEndpoints:
+    """Show middleware that keeps something for each path no more paths than the service has.
+
+    BentoML's metrics have the path of every request in their labels. Whoever asked for one path after the
+    other could fill memory with those that are none.
+    """
+
+    def __init__(self, app: ASGIApp, *, around: Middleware, known: Collection[str]) -> None:
+        """Put middleware around an application.
+
+        Args:
+            app: The application, which sees every path as it is.
+            around: The middleware, which sees "other" for those that are not known.
+            known: Paths.
+        """
+
+        async def with_its_path(scope: Scope, receive: Receive, send: Send) -> None:
+            if PATH_BEFORE in scope:
+                scope = {**scope, "path": scope[PATH_BEFORE]}
+            await app(scope, receive, send)
+
+        self.app = around.cls(with_its_path, *around.args, **around.kwargs)
+        self.known = frozenset(known)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "path" in scope and scope["path"] not in self.known:
+            scope = {**scope, "path": "other", PATH_BEFORE: scope["path"]}
+        await self.app(scope, receive, send)
 
 
 async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
