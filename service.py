@@ -41,6 +41,7 @@ from serving import openapi
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
 from serving.logs import write_json
+from serving.metrics import metrics
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
@@ -168,6 +169,7 @@ class DriftBento:
         self.registry = Registry({model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
         endpoints.state.dispatcher = Dispatcher(self.registry, settings())
+        metrics().describe(self.registry.describe().models)
         # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
         gc.collect()
         gc.freeze()

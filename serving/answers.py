@@ -41,13 +41,19 @@ def classify(
     Returns:
         For each request its answer, or the problem that it has: a fault in one does not touch the others.
     """
-    readings = [read_images(classifier, limits, submission) for submission in submissions]
+    meter = classifier.meter
+    with meter.classify_decode.time():
+        readings = [read_images(classifier, limits, submission) for submission in submissions]
     inputs = [pixels for reading in readings if isinstance(reading, Reading) for _, pixels in reading.usable]
     if not inputs:
         return [reading for reading in readings if isinstance(reading, Exception)]
-    probabilities, _ = classifier.predict(inputs)
+    meter.classify_images.observe(len(inputs))
+    with meter.classify_predict.time():
+        probabilities, _ = classifier.predict(inputs)
     most = max(submission.form.top_k for submission in submissions)
-    best = iter(best_classes(probabilities, classifier.labels, most))
+    found = best_classes(probabilities, classifier.labels, most)
+    meter.count_classified(found)
+    best = iter(found)
     return [
         reading
         if isinstance(reading, Exception)
@@ -69,6 +75,7 @@ def read_images(
 ) -> Reading | Exception:
     try:
         items = read_batch(submission.uploads, limits, classifier.preparation, archives=False)
+        classifier.meter.count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
         return error
@@ -130,17 +137,25 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
         raise NoDriftReferenceError(str(error)) from None
     except DriftError as error:
         raise MalformedRequestError(str(error)) from None
-    items = read_batch(submission.uploads, limits, classifier.preparation, archives=True)
+    meter = classifier.meter
+    with meter.drift_decode.time():
+        items = read_batch(submission.uploads, limits, classifier.preparation, archives=True)
+    meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)
-    probabilities, features = classifier.predict([pixels for _, pixels in usable])
+    meter.drift_images.observe(len(usable))
+    with meter.drift_predict.time():
+        probabilities, features = classifier.predict([pixels for _, pixels in usable])
     batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
     try:
-        return score_batch(
-            form, reference, classifier.tag, classifier.labels, batch, trained=classifier.trained
-        )
+        with meter.drift_test.time():
+            response = score_batch(
+                form, reference, classifier.tag, classifier.labels, batch, trained=classifier.trained
+            )
     except DriftError as error:
         problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
         raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
+    meter.count_test(response)
+    return response
 
 
 def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:
@@ -152,13 +167,17 @@ def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:
     usable = [(item, item.content) for item in items if not isinstance(item.content, Problem)]
     if usable:
         return usable
-    first = next((item.content for item in items if isinstance(item.content, Problem)), None)
+    first = next(iter(problems_of(items)), None)
     if first is None:
         raise UntestableBatchError("The file holds no image.")
     detail = f"None of the {len(items)} images can be used. The first: " if len(items) > 1 else ""
     raise type(first)(
         detail + first.detail, image_errors=[error.model_dump() for error in image_errors(items)]
     )
+
+
+def problems_of(items: Sequence[Item]) -> list[Problem]:
+    return [item.content for item in items if isinstance(item.content, Problem)]
 
 
 def image_errors(items: Sequence[Item]) -> list[ImageError]:

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from drift import Reference
 from serving.engine import Choice, Engine, load_engine
 from serving.errors import ModelNotLoadedError
 from serving.images import Pixels
+from serving.metrics import Meter, metrics
 from serving.preparations import Preparation, preparation_of
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
@@ -51,6 +53,11 @@ class Classifier:
     def trained(self) -> bool:
         """Whether it has learnt anything: the answers of random weights mean nothing."""
         return bool(self.metadata.get("trained", True))
+
+    @cached_property
+    def meter(self) -> Meter:
+        """Counts what it is asked."""
+        return Meter(metrics(), self.name, self.labels)
 
     def predict(self, inputs: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
         """Return softmax probabilities (N, K) and features (N, D) of N prepared pictures."""

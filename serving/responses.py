@@ -8,10 +8,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.errors import MEDIA_TYPE, MalformedRequestError, Problem
+from serving.metrics import metrics
 
 
 def problem_response(document: Mapping[str, Any]) -> Response:
-    """Return a problem document as the response to a request."""
+    """Return a problem document as the response to a request, and count it."""
+    metrics().count_refusal(document)
     headers = {"Retry-After": "1"} if document["status"] == HTTPStatus.TOO_MANY_REQUESTS else None
     return JSONResponse(
         dict(document), status_code=document["status"], media_type=MEDIA_TYPE, headers=headers

@@ -1,0 +1,159 @@
+"""What /metrics says beside BentoML's own: what was found, refused and tested, and how long that took.
+
+Every label comes from what the service has loaded or was written for, and none from a request.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from http import HTTPStatus
+from itertools import product
+from typing import Any, get_args
+
+import psutil
+from prometheus_client import Counter, Gauge, Histogram
+
+from serving.errors import TYPE_PREFIX, Problem
+from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
+
+DETECTORS: Sequence[str] = get_args(DriftDetector)
+RESULTS = {True: "drift", False: "no_drift"}
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+MEMORY_EVERY_SECONDS = 5.0
+
+
+class Metrics:
+    """The metrics of this process, which are added up with those of the other workers."""
+
+    def __init__(self) -> None:
+        self.images = Counter(
+            "driftbento_images_classified", "Images classified, by the class found.", ["model", "label"]
+        )
+        self.confidence = Histogram(
+            "driftbento_confidence",
+            "Probability of the class found.",
+            ["model"],
+            buckets=PROBABILITIES,
+        )
+        self.rejected = Counter(
+            "driftbento_images_rejected",
+            "Images that could not be used, by the problem they had.",
+            ["model", "reason"],
+        )
+        self.refused = Counter(
+            "driftbento_requests_refused", "Requests answered with a problem, by its kind.", ["reason"]
+        )
+        self.batch_images = Histogram(
+            "driftbento_batch_images",
+            "Images that were answered together.",
+            ["model", "endpoint"],
+            buckets=BATCH_SIZES,
+        )
+        self.step_seconds = Histogram(
+            "driftbento_step_seconds",
+            "Time that a batch spent being decoded, in the network, and in the drift test.",
+            ["model", "endpoint", "step"],
+            buckets=SECONDS,
+        )
+        self.tests = Counter(
+            "driftbento_drift_tests", "Drift tests made, by result.", ["model", "detector", "result"]
+        )
+        self.p_value = last("driftbento_drift_p_value", "P-value of the last drift test.")
+        self.score = last("driftbento_drift_score", "Score of the last drift test.")
+        self.alpha = last("driftbento_drift_alpha", "Significance level of the last drift test.")
+        self.ready = Gauge(
+            "driftbento_model_ready",
+            "Whether a model is loaded and gives its golden answers.",
+            ["model", "version"],
+            multiprocess_mode="livemin",
+        )
+        self.memory = Gauge(
+            "driftbento_resident_memory_bytes",
+            "Memory that all workers hold.",
+            multiprocess_mode="livesum",
+        )
+
+    def count_refusal(self, document: Mapping[str, Any]) -> None:
+        """Count a problem document that is the answer to a request."""
+        self.refused.labels(reason_of(document)).inc()
+
+    def describe(self, models: Iterable[ModelInfo]) -> None:
+        """Say which models there are, and begin to say how much memory this process holds.
+
+        What will be counted of them is there from now on, as zero: from nothing, nobody can say by how much
+        the first request has raised it.
+        """
+        for model in models:
+            self.ready.labels(model.name, model.version).set(model.ready)
+            Meter(self, model.name, model.classes)
+            if model.drift_reference is not None:
+                for detector, result in product(DETECTORS, RESULTS.values()):
+                    self.tests.labels(model.name, detector, result)
+        threading.Thread(target=self.watch_memory, name="memory", daemon=True).start()
+
+    def watch_memory(self) -> None:
+        process, never = psutil.Process(os.getpid()), threading.Event()
+        while True:
+            self.memory.set(process.memory_info().rss)
+            never.wait(MEMORY_EVERY_SECONDS)
+
+
+def last(name: str, meaning: str) -> Gauge:
+    """Return a gauge of the last drift test, whichever worker has made it."""
+    return Gauge(name, meaning, ["model", "detector"], multiprocess_mode="mostrecent")
+
+
+def reason_of(document: Mapping[str, Any]) -> str:
+    """Return the kind of a problem, or the phrase of its status where that says it all, with hyphens."""
+    kind = str(document["type"])
+    if kind.startswith(TYPE_PREFIX):
+        return kind.removeprefix(TYPE_PREFIX)
+    return HTTPStatus(document["status"]).phrase.lower().replace(" ", "-")
+
+
+@cache
+def metrics() -> Metrics:
+    """Return the metrics, made when they are first asked for.
+
+    That is in a worker: before it, BentoML has not said yet where the workers add theirs up.
+    """
+    return Metrics()
+
+
+class Meter:
+    """The metrics of one model, their labels looked up once: to look one up takes longer than to count."""
+
+    def __init__(self, to: Metrics, model: str, labels: Sequence[str]) -> None:
+        self.to = to
+        self.model = model
+        self.images = [to.images.labels(model, label) for label in labels]
+        self.confidence = to.confidence.labels(model)
+        self.classify_images = to.batch_images.labels(model, "/classify")
+        self.classify_decode = to.step_seconds.labels(model, "/classify", "decode")
+        self.classify_predict = to.step_seconds.labels(model, "/classify", "predict")
+        self.drift_images = to.batch_images.labels(model, "/drift")
+        self.drift_decode = to.step_seconds.labels(model, "/drift", "decode")
+        self.drift_predict = to.step_seconds.labels(model, "/drift", "predict")
+        self.drift_test = to.step_seconds.labels(model, "/drift", "test")
+
+    def count_classified(self, best: Iterable[Sequence[Prediction]]) -> None:
+        """Count images, each with its most probable classes."""
+        for top in best:
+            self.images[top[0].class_id].inc()
+            self.confidence.observe(top[0].probability)
+
+    def count_rejected(self, problems: Iterable[Problem]) -> None:
+        """Count images that cannot be used, each with the problem that it has."""
+        for problem in problems:
+            self.to.rejected.labels(self.model, problem.kind).inc()
+
+    def count_test(self, response: DriftResponse) -> None:
+        """Count a drift test, and say what came out."""
+        names = self.model, response.detector
+        self.to.tests.labels(*names, RESULTS[response.is_drift]).inc()
+        self.to.p_value.labels(*names).set(response.p_value)
+        self.to.score.labels(*names).set(response.score)
+        self.to.alpha.labels(*names).set(response.alpha)
