@@ -297,6 +297,12 @@ def wait_until_ready(client: httpx.Client, path: str, process: subprocess.Popen[
     pytest.fail(f"bentoml serve was not ready within {READY_WITHIN_SECONDS} s")
 
 
+@pytest.fixture(scope="module")
+def port() -> int:
+    """A port of this machine that nothing listens on."""
+    return free_port()
+
+
 @pytest.fixture(scope="session")
 def service(store: Path, serve: Serve) -> Iterator[httpx.Client]:
     """A client of the service, running as a process of its own with the trained model."""
