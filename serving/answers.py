@@ -1,5 +1,6 @@
 """The answers of /classify and /drift: from a batch of items to what is sent back."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -41,18 +42,17 @@ def classify(
     Returns:
         For each request its answer, or the problem that it has: a fault in one does not touch the others.
     """
-    meter = classifier.meter
-    with meter.classify_decode.time():
-        readings = [read_images(classifier, limits, submission) for submission in submissions]
+    started = time.perf_counter()
+    readings = [read_images(classifier, limits, submission) for submission in submissions]
+    decoded = time.perf_counter()
     inputs = [pixels for reading in readings if isinstance(reading, Reading) for _, pixels in reading.usable]
     if not inputs:
         return [reading for reading in readings if isinstance(reading, Exception)]
-    meter.classify_images.observe(len(inputs))
-    with meter.classify_predict.time():
-        probabilities, _ = classifier.predict(inputs)
+    probabilities, _ = classifier.predict(inputs)
+    predicted = time.perf_counter()
     most = max(submission.form.top_k for submission in submissions)
     found = best_classes(probabilities, classifier.labels, most)
-    meter.count_classified(found)
+    classifier.meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
     best = iter(found)
     return [
         reading

@@ -139,8 +139,13 @@ class Meter:
         self.drift_predict = to.step_seconds.labels(model, "/drift", "predict")
         self.drift_test = to.step_seconds.labels(model, "/drift", "test")
 
-    def count_classified(self, best: Iterable[Sequence[Prediction]]) -> None:
-        """Count images, each with its most probable classes."""
+    def count_classified(
+        self, best: Sequence[Sequence[Prediction]], *, decode: float, predict: float
+    ) -> None:
+        """Count a batch of images, each with its most probable classes, and the seconds of its steps."""
+        self.classify_images.observe(len(best))
+        self.classify_decode.observe(decode)
+        self.classify_predict.observe(predict)
         for top in best:
             self.images[top[0].class_id].inc()
             self.confidence.observe(top[0].probability)
