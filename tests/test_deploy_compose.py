@@ -14,6 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from serving.settings import Settings
+
 FOLDER = Path(__file__).parent.parent / "deploy" / "compose"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -76,30 +78,18 @@ def test_the_service_is_the_image_that_is_built_here_and_writes_to_memory_alone(
 
     assert (service["image"], service["pull_policy"]) == ("driftbento", "never")
     assert (service["mem_limit"], service["memswap_limit"]) == ("1g", "1g")
-    (in_memory,) = (entry.partition(":")[0] for entry in service["tmpfs"])
-    assert Path(service["environment"]["BENTOML_HOME"]).is_relative_to(in_memory)
+    assert [entry.partition(":")[0] for entry in service["tmpfs"]] == ["/tmp"]
     assert "volumes" not in service
 
 
-def test_a_container_that_ends_has_the_time_that_a_request_may_take():
+def test_a_container_that_ends_has_the_time_that_the_service_takes_for_it():
     grace = promql_parser.parse_duration(SERVICES["driftbento"]["stop_grace_period"])
 
-    assert grace.total_seconds() > 60
+    assert grace.total_seconds() > Settings.model_fields["grace_seconds"].default + 3
 
 
-def test_the_health_check_is_well_when_the_service_is_ready_and_only_then(asked):
-    command, *arguments = SERVICES["driftbento"]["healthcheck"]["test"]
-    program = arguments[-1].replace("127.0.0.1:3000", f"{asked.base_url.host}:{asked.base_url.port}")
-
-    def status(code: str) -> int:
-        return subprocess.run(
-            [shutil.which("python3"), "-c", code], capture_output=True, check=False
-        ).returncode
-
-    assert (command, arguments[:2]) == ("CMD", ["python", "-c"])
-    assert "/readyz" in program
-    assert status(program) == 0
-    assert status(program.replace("/readyz", "/nowhere")) != 0
+def test_the_health_check_is_that_of_the_image():
+    assert "test" not in SERVICES["driftbento"]["healthcheck"]
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "driftbento"])

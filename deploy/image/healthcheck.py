@@ -2,11 +2,14 @@
 
 import os
 import sys
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 connection = HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 3000), timeout=5)
 try:
     connection.request("GET", "/readyz")
-    sys.exit(connection.getresponse().status != 200)
+    answer = connection.getresponse()
+    if answer.status != HTTPStatus.OK:
+        sys.exit(answer.read().decode())
 except (OSError, HTTPException) as error:
     sys.exit(f"not answering: {error}")

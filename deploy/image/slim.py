@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Set
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -32,28 +32,35 @@ LARGE = 5_000_000  # bytes of source; of larger packages only the imported modul
 def main() -> None:
     packages = Path(sysconfig.get_path("purelib"))
     before = size(packages)
-    for path in unused(packages):
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    compile_imported(packages)
+    remove_unused(packages)
+    compile_sources(packages, imported())
     print(f"{before / 1e6:,.0f} MB of packages became {size(packages) / 1e6:,.0f} MB")
 
 
-def unused(packages: Path) -> Iterator[Path]:
-    """Give the files and folders that no service needs, outermost first."""
-    for pattern in UNUSED:
-        yield from sorted(packages.rglob(pattern))
-    yield from (path for path in packages.glob(PROGRAMS) if path.name != LOOKED_FOR)
+def remove_unused(packages: Path) -> None:
+    """Remove the files and folders that no service needs."""
+    found = [path for pattern in UNUSED for path in packages.rglob(pattern)]
+    found += [path for path in packages.glob(PROGRAMS) if path.name != LOOKED_FOR]
+    for path in found:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # it may have been in one of the folders
 
 
-def compile_imported(packages: Path) -> None:
-    """Write bytecode of what serving imports, which is taken as it stands, without a look at the source."""
+def imported() -> set[Path]:
+    """Return the files of all modules that serving imports."""
     command = [sys.executable, "-B", "-c", IMPORT]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    imported = {Path(file) for file in printed if file.startswith(f"{packages}/")}
-    for name in sorted({file.relative_to(packages).parts[0] for file in imported}):
+    return {Path(file) for file in subprocess.check_output(command, text=True).split()}
+
+
+def compile_sources(packages: Path, imported: Set[Path]) -> None:
+    """Write the bytecode of imported packages, which is taken as it stands, without a look at the source."""
+    inside = {file for file in imported if file.is_relative_to(packages)}
+    for name in sorted({file.relative_to(packages).parts[0] for file in inside}):
         sources = {packages / name} if name.endswith(".py") else {*(packages / name).rglob("*.py")}
         if sum(source.stat().st_size for source in sources) > LARGE:
-            sources &= imported
+            sources &= inside
         for source in sorted(sources):
             py_compile.compile(str(source), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
