@@ -274,24 +274,19 @@ def test_the_image_says_what_it_is():
     assert re.search(r"mnist:\w+", said["driftbento.models"])
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    "IMAGE_AGAIN" not in os.environ, reason="needs another build of the image, named by $IMAGE_AGAIN"
+)
 def test_one_commit_makes_one_image():
     """All layers but one are the same to the bit, and in that only the bento's version and date differ."""
-    image = os.environ["IMAGE"]
-    again = f"{image.partition(':')[0]}:again"
-    build = ["./scripts/image", "--backend", ENGINE, "-t", again, "--opt", "no-cache"]
+    image, again = os.environ["IMAGE"], os.environ["IMAGE_AGAIN"]
 
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    try:
-        layers, layers_again = (layers_of(name) for name in (image, again))
-        bento, bento_again = (files_of_the_bento(name) for name in (image, again))
-    finally:
-        engine("image", "rm", again)
+    layers, layers_again = layers_of(image), layers_of(again)
 
-    assert len(layers) > 3
+    assert len(layers) == len(layers_again) > 3
     assert len([layer for layer in layers if layer not in layers_again]) == 1
-    assert any(name.endswith("model.pt") for name in bento)
-    assert bento == bento_again
+    assert files_of_the_bento(image) == files_of_the_bento(again)
+    assert any(name.endswith("model.pt") for name in files_of_the_bento(image))
 
 
 def layers_of(image: str) -> list[str]:
