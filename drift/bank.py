@@ -115,10 +115,26 @@ class Permutations:
     prefix: Tensor
     chosen: Tensor
 
-    def within_reference(self, sums: KernelSums) -> Tensor:
-        """Return the kernel sum within each permutation's part of the reference, shape (B,), int64."""
+    def of_reference(self, sums: KernelSums) -> "ReferenceParts":
+        """Return the sums over what each permutation takes of the reference, the same for every batch."""
         count, width = self.kept.shape
-        return 2 * (sums.increments[:count, :width] * self.kept).sum(dim=1)
+        within = 2 * (sums.increments[:count, :width] * self.kept).sum(dim=1)
+        return ReferenceParts(len(sums.row_sums), within, self.prefix @ sums.row_sums)
+
+
+@dataclass(frozen=True)
+class ReferenceParts:
+    """Kernel sums over the part of the reference that each permutation calls the batch, in units of 2⁻²⁰.
+
+    Attributes:
+        n: Samples of the reference.
+        within: Within the part, shape (B,), int64.
+        with_all: Of the part with the whole reference, shape (B,), float64.
+    """
+
+    n: int
+    within: Tensor
+    with_all: Tensor
 
 
 def random_subsets(

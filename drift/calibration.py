@@ -195,6 +195,7 @@ def pooled_statistics(
     """Return T of each batch and of its permutations, shape (T, 1 + B), int64."""
     sums, m = reference.sums[kernel], batches.shape[1]
     permutations = reference.permutations(m, reference.bank.n_permutations)
+    of_reference = permutations.of_reference(sums)
     prefix, chosen = permutations.prefix.to_dense(), permutations.chosen.T.contiguous()  # (B, n), (m, B)
     parts = []
     for start in range(0, len(points), BLOCK):
@@ -208,8 +209,8 @@ def pooled_statistics(
         batch = points[rows]
         within = kernel(batch.squared_distances(batch), overwrite=True).fill_diagonal_(0)
         statistics[index] = permuted_statistics(
-            sums,
-            permutations,
+            of_reference,
+            permutations.chosen,
             from_reference=from_reference[rows],
             within=within,
             touching=touched.sum(dim=0),

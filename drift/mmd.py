@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from drift.bank import KernelSums, Permutations
+from drift.bank import KernelSums, Permutations, ReferenceParts
 from drift.errors import (
     BatchTooLargeError,
     BatchTooSmallError,
@@ -79,8 +79,8 @@ def mmd_permutation_test(
         scores.append(unbiased_mmd(sums, from_reference, within))
         statistics.append(
             permuted_statistics(
-                sums,
-                permutations,
+                permutations.of_reference(sums),
+                permutations.chosen,
                 from_reference=from_reference,
                 within=within,
                 crossing=crossing,
@@ -163,8 +163,8 @@ def sum_pairs(permutations: Permutations, across: Tensor) -> Tensor:
 
 
 def permuted_statistics(
-    sums: KernelSums,
-    permutations: Permutations,
+    reference: ReferenceParts,
+    chosen: Tensor,
     *,
     from_reference: Tensor,
     within: Tensor,
@@ -174,19 +174,18 @@ def permuted_statistics(
     """Return T of a batch of m and of each permutation, shape (1 + B,), int64.
 
     Args:
-        sums: Kernel sums within the reference.
-        permutations: Permutations for a batch of m.
+        reference: Kernel sums over each permutation's part of the reference.
+        chosen: The rows of the batch that each permutation takes, shape (B, m), float64.
         from_reference: Sum of the kernel values of each row of the batch with the reference, shape (m,).
         within: Kernel values within the batch, diagonal zero, shape (m, m).
         crossing: Sum over each permutation's part of the reference and its part of the batch, shape (B,).
         touching: Sum over each permutation's part of the reference and the whole batch, shape (B,).
     """
-    n, m = len(sums.row_sums), len(within)
+    n, m = reference.n, len(within)
     row_sums = from_reference + within.sum(dim=1)  # r of the batch, (m,)
-    chosen = permutations.chosen
     in_batch = ((chosen @ within) * chosen).sum(dim=1)
-    q = permutations.within_reference(sums) + (2 * crossing + in_batch).long()
-    s = (permutations.prefix @ sums.row_sums + touching + chosen @ row_sums).long()
+    q = reference.within + (2 * crossing + in_batch).long()
+    s = (reference.with_all + touching + chosen @ row_sums).long()
     q, s = torch.cat([within.sum().long()[None], q]), torch.cat([row_sums.sum().long()[None], s])
     return (n + m - 2) * q - 2 * (m - 1) * s
 
