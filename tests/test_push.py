@@ -238,11 +238,11 @@ def test_an_interrupted_push_leaves_nothing_behind(archive, logged_in, tmp_path)
         command = [str(ROOT / "scripts" / "push"), "--with", "podman", str(archive), target]
         pushing = subprocess.Popen(command, env=emptied, start_new_session=True)
         connection, _ = silent.accept()
-        os.killpg(pushing.pid, signal.SIGINT)
+        os.killpg(pushing.pid, signal.SIGTERM)  # a shell in the background cannot hear of SIGINT
         status = pushing.wait(timeout=READY_WITHIN_SECONDS)
         connection.close()
 
-    assert status == 128 + signal.SIGINT
+    assert status == 128 + signal.SIGTERM
     assert list((tmp_path / "temporary").iterdir()) == []
     assert names(emptied) == []
 
