@@ -13,6 +13,7 @@ from typing import Any
 
 import circus.watcher
 from circus.process import DEAD_OR_ZOMBIE
+from prometheus_client.multiprocess import mark_process_dead
 from tornado import gen
 
 from serving.settings import settings
@@ -39,6 +40,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         self.grace_seconds = int(args[args.index(GRACE_OPTION) + 1])
         self.roll = Roll.create(options["numprocesses"])
         self.is_over = False
+        self.metrics = options["env"]["PROMETHEUS_MULTIPROC_DIR"]
         super().__init__(
             name,
             cmd,
@@ -57,6 +59,8 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
     def reap_process(self, pid: int, status: int | None = None) -> None:
         worker = self.processes.get(pid)
         super().reap_process(pid, status)
+        # Or /metrics would add what it held to what the others hold, for ever.
+        mark_process_dead(pid, self.metrics)  # type: ignore[no-untyped-call]
         if worker is None or worker.stopping or status is None or not self.is_active():
             return
         was_ready = self.roll.has_seen(pid)

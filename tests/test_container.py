@@ -46,7 +46,7 @@ service.to_asgi()
 service.inner()
 for name, module in sorted(sys.modules.items()):
     cached = getattr(module, "__dict__", {}).get("__cached__") or ""
-    if cached.startswith("/app/") and not os.path.exists(cached):
+    if not cached.startswith("/home/") and cached and not os.path.exists(cached):
         print(name)
 """
 
@@ -194,7 +194,8 @@ def test_the_container_has_one_process_tree_and_no_zombie(container, client, as_
     states = re.findall(r"^(\d+) \((.*)\) (\S) (\d+)", inside(container, "sh", "-c", listing), re.MULTILINE)
     processes = {int(number): (state, int(parent)) for number, name, state, parent in states if name != "sh"}
     assert "Z" not in {state for state, _ in processes.values()}
-    assert {parent for number, (_, parent) in processes.items() if number != 1} == {1}
+    # What the engine itself runs inside has no parent there.
+    assert {parent for number, (_, parent) in processes.items() if number != 1} - {0} == {1}
 
 
 def test_the_container_ends_well_when_it_is_told_to_and_answers_first(start, client_of, as_files, blurred):
@@ -221,7 +222,7 @@ def test_a_container_whose_worker_dies_ends_with_an_error(start):
     inside(container, "sh", "-c", f"kill -{signal.SIGKILL} {worker}")
     status = engine("wait", container)
 
-    assert status != "0"
+    assert status == "1"
 
 
 def test_the_log_of_a_container_is_json_on_request(start):

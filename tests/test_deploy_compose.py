@@ -89,7 +89,10 @@ def test_a_container_that_ends_has_the_time_that_the_service_takes_for_it():
 
 
 def test_the_health_check_is_that_of_the_image():
-    assert "test" not in SERVICES["driftbento"]["healthcheck"]
+    check = SERVICES["driftbento"]["healthcheck"]
+
+    assert "test" not in check
+    assert {"start_interval", "start_period"} <= check.keys()  # compose refuses the first without the second
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if name != "driftbento"])

@@ -9,15 +9,17 @@ import pytest
 DOCKER = """\
 #!/bin/sh
 names={folder}/names
+for last; do :; done
+last=${{last#docker.io/}} # which docker leaves out
 case $1 in
   info) echo ' Server Version: 27.0' ;;
-  tag) id=$(sed -n "s|^$2 ||p" $names); sed -i "\\|^$3 |d" $names; echo "$3 ${{id:-$2}}" >>$names ;;
+  tag) id=$(sed -n "s|^$2 ||p" $names); sed -i "\\|^$last |d" $names; echo "$last ${{id:-$2}}" >>$names ;;
   push) cp $names {folder}/pushed; {push} ;;
   image)
     case $2 in
       ls) cat $names ;;
-      rm) sed -i "\\|^$3 |d" $names ;;
-      inspect) for name; do :; done; grep -q "^$name " $names && sed -n "s|^$name ||p" $names ;;
+      rm) sed -i "\\|^$last |d" $names ;;
+      inspect) grep -q "^$last " $names && sed -n "s|^$last ||p" $names ;;
     esac ;;
 esac
 """
@@ -53,6 +55,16 @@ def test_docker_gets_a_name_for_the_push_alone(push, docker, tmp_path, kept):
     assert pushed.stdout == f"ghcr.io/some/tiny@{DIGEST}\n"
     assert "ghcr.io/some/tiny:1 sha256:aa" in (tmp_path / "docker" / "pushed").read_text().splitlines()
     assert (tmp_path / "docker" / "names").read_text().splitlines() == kept
+
+
+def test_an_image_that_has_the_name_already_keeps_it(push, docker, tmp_path):
+    """Docker leaves its hub's host out of a name."""
+    environment = docker(f"echo '1: digest: {DIGEST} size: 528'", "me/tiny:1 sha256:aa")
+
+    pushed = push("me/tiny:1", "docker.io/me/tiny:1", environment=environment)
+
+    assert pushed.returncode == 0, pushed.stderr
+    assert (tmp_path / "docker" / "names").read_text() == "me/tiny:1 sha256:aa\n"
 
 
 @pytest.mark.parametrize(

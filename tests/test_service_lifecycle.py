@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -150,6 +151,9 @@ def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_e
             lambda: len(service.children) == 2, service
         )  # the worker and the child that ended are no more
 
+        held = sum(worker.memory_info().rss for worker in workers)
+        (said,) = re.findall(r"^driftbento_resident_memory_bytes (\S+)", metrics_of(service), re.MULTILINE)
+
         idle = socket.create_connection((service.client.base_url.host, service.client.base_url.port))
         upload = Upload(service, as_files(held_out.images[:4]))
         drifts = [pool.submit(service.client.post, "/drift", files=drift) for _ in range(4)]
@@ -168,6 +172,7 @@ def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_e
     assert alive.status_code == 200
     assert len(workers) == 2
     assert killed not in workers
+    assert float(said) < 1.2 * held  # that of the one that died is not counted
     assert closed == b""
     assert [answer.status_code for answer in answers] == [200] * 4
     assert classified.startswith(b"HTTP/1.1 200 OK")
@@ -175,9 +180,13 @@ def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_e
     check_log(service, killed.pid)
 
 
+def metrics_of(service: Service) -> str:
+    return service.client.get("/metrics").text
+
+
 def in_progress(service: Service) -> int:
     """Return how many requests the service says are in progress, in all its workers together."""
-    lines = service.client.get("/metrics").text.splitlines()
+    lines = metrics_of(service).splitlines()
     counts = [line for line in lines if line.startswith("bentoml_service_request_in_progress{")]
     return sum(int(float(line.rpartition(" ")[2])) for line in counts if "metrics" not in line)
 

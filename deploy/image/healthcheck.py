@@ -5,7 +5,8 @@ import sys
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
-connection = HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 3000), timeout=5)
+port = os.environ.get("PORT") or os.environ.get("BENTOML_PORT") or 3000
+connection = HTTPConnection("127.0.0.1", int(port), timeout=5)
 try:
     connection.request("GET", "/readyz")
     answer = connection.getresponse()

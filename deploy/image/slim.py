@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Set
+from importlib.util import cache_from_source
 from pathlib import Path
 from py_compile import PycInvalidationMode
 
@@ -23,7 +24,8 @@ IMPORT = """
 import sys
 import _bentoml_impl.server.app, _bentoml_impl.server.serving, _bentoml_impl.worker.service, bentoml_cli.serve
 import httptools, httpx, multipart, numpy, opentelemetry.instrumentation.asgi, PIL.Image, prometheus_client
-import pydantic_settings, rich, safetensors.torch, scipy.stats, starlette, torch, torchdrift, uvicorn, uvloop
+import psutil, pydantic_settings, pythonjsonlogger.json, rich, safetensors.torch, scipy.stats, starlette
+import torch, torchdrift, uvicorn, uvloop
 print(*(file for module in [*sys.modules.values()] if (file := getattr(module, "__file__", None))), sep="\\n")
 """
 LARGE = 5_000_000  # bytes of source; of larger packages only the imported modules get bytecode
@@ -55,14 +57,18 @@ def imported() -> set[Path]:
 
 
 def compile_sources(packages: Path, imported: Set[Path]) -> None:
-    """Write the bytecode of imported packages, which is taken as it stands, without a look at the source."""
+    """Write the bytecode of imported packages, which is taken as it stands, without a look at the source.
+
+    And of imported modules of Python's own, where the base image has left it out.
+    """
     inside = {file for file in imported if file.is_relative_to(packages)}
-    for name in sorted({file.relative_to(packages).parts[0] for file in inside}):
+    wanted = {file for file in imported - inside if not Path(cache_from_source(str(file))).exists()}
+    for name in {file.relative_to(packages).parts[0] for file in inside}:
         sources = {packages / name} if name.endswith(".py") else {*(packages / name).rglob("*.py")}
-        if sum(source.stat().st_size for source in sources) > LARGE:
-            sources &= inside
-        for source in sorted(sources):
-            py_compile.compile(str(source), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+        is_large = sum(source.stat().st_size for source in sources) > LARGE
+        wanted |= sources & inside if is_large else sources
+    for source in sorted(source for source in wanted if source.suffix == ".py"):
+        py_compile.compile(str(source), invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
 
 
 def size(folder: Path) -> int:
