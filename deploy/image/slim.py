@@ -53,7 +53,8 @@ def remove_unused(packages: Path) -> None:
 def imported() -> set[Path]:
     """Return the files of all modules that serving imports."""
     command = [sys.executable, "-B", "-c", IMPORT]
-    return {Path(file) for file in subprocess.check_output(command, text=True).split()}
+    files = map(Path, subprocess.check_output(command, text=True).split())
+    return {file for file in files if file.is_absolute()}  # torch has modules of which there is no file
 
 
 def compile_sources(packages: Path, imported: Set[Path]) -> None:
