@@ -282,9 +282,8 @@ def test_one_commit_makes_one_image():
     """But for times, and for the bento's version and date."""
     files, files_again = files_of(os.environ["IMAGE"]), files_of(os.environ["IMAGE_AGAIN"])
 
-    differing = {
-        name for name in files.keys() | files_again.keys() if files.get(name) != files_again.get(name)
-    }
+    names = files.keys() | files_again.keys()
+    differing = {name for name in names if files.get(name) != files_again.get(name)}
     assert differing == {"/home/bentoml/bento/bento.yaml"}
     assert bento_of(os.environ["IMAGE"]) == bento_of(os.environ["IMAGE_AGAIN"])
     assert any(name.endswith("/model.pt") for name in files)
@@ -298,13 +297,12 @@ def files_of(image: str) -> dict[str, str]:
     find = ("run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find", image, "/", "-xdev")
     modes = engine(*find, "-type", "f", *options, "-printf", "%p\t%m %U %G\n")
     checksums = engine(*find, "-type", "f", *options, "-exec", "sha256sum", "{}", "+")
-    checksum_of = {
-        name: checksum for checksum, name in (line.split("  ", 1) for line in checksums.splitlines())
-    }
-    return {
-        name: f"{mode} {checksum_of[name]}"
-        for name, mode in (line.split("\t") for line in modes.splitlines())
-    }
+    checksum_of = {name: checksum for checksum, name in pairs(checksums, "  ")}
+    return {name: f"{mode} {checksum_of[name]}" for name, mode in pairs(modes, "\t")}
+
+
+def pairs(listing: str, separator: str) -> Iterator[list[str]]:
+    return (line.split(separator, 1) for line in listing.splitlines())
 
 
 def bento_of(image: str) -> str:
