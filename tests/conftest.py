@@ -54,9 +54,10 @@ Serve = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Call slow what needs a trained model; and begin with the longest test, beside which others run."""
+    """Call slow what needs a trained model or measures; and begin with the longest test of all."""
     for item in items:
-        if {"store", "resnet_weights"} & set(getattr(item, "fixturenames", ())):
+        needs_model = {"store", "resnet_weights"} & set(getattr(item, "fixturenames", ()))
+        if needs_model or item.path.name.startswith("test_bench_"):
             item.add_marker("slow")
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 

@@ -173,6 +173,7 @@ def test_scores_of_small_and_large_batches_can_be_compared(kernel):
         assert abs(scores.mean()) < 3.3 * standard_error, f"m={m}"  # 99.9 %
 
 
+@pytest.mark.slow
 def test_without_drift_p_values_are_uniform():
     """A test at level alpha raises false alarms at rate alpha: no more, and no fewer."""
     cases = [(kernel, m) for kernel in ("gaussian", "aggregate") for m in (5, 20, 60)]
