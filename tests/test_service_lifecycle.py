@@ -141,6 +141,7 @@ def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_e
     drift = as_files(held_out.images[:200]) * 5  # which takes seconds
     with start(WORKERS="2", GRACE_SECONDS="60", LOG_FORMAT="json") as service, ThreadPoolExecutor() as pool:
         bad = service.client.post("/classify", content=b"?", headers={"content-type": "text/plain"})
+        wait_for(lambda: '"status": 415' in service.log.read_text(), service)
         killed = service.workers[0]
         killed.kill()
         wait_for(lambda: not is_ready(service), service)
