@@ -91,7 +91,7 @@ def fashion() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def store(request: pytest.FixtureRequest) -> Path:
+def store(request: pytest.FixtureRequest, tmp_path_factory) -> Path:
     """A BENTOML_HOME that holds one digit classifier, trained by the command line on the embedded digits.
 
     It is kept between runs, for as long as the code that made it stays the same.
@@ -109,7 +109,14 @@ def store(request: pytest.FixtureRequest) -> Path:
                 run(
                     [sys.executable, "-m", "train", "mnist", "--dataset", "embedded"], env=environment(folder)
                 )
-    return home
+    return own_home(home, tmp_path_factory)
+
+
+def own_home(home: Path, factory: pytest.TempPathFactory) -> Path:
+    """Return a BENTOML_HOME with the models of another, since in one services empty each other's metrics."""
+    own = factory.mktemp("home")
+    (own / "models").symlink_to(home / "models")
+    return own
 
 
 @contextmanager
@@ -226,7 +233,7 @@ def resnet_home(
         options = ["--weights", str(resnet_weights), "--reference", str(folder)]
         run([sys.executable, "-m", "train", "resnet", *options], env=environment(home))
 
-    return made_once("resnet", train)
+    return own_home(made_once("resnet", train), tmp_path_factory)
 
 
 @pytest.fixture
