@@ -7,7 +7,6 @@ answer of its own.
 
 import gc
 import logging
-import math
 import shutil
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -164,7 +163,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     service_class=ProblemDocumentService,
     image=IMAGE,
     workers=settings().workers,
-    traffic={"timeout": settings().timeout_seconds, "max_concurrency": settings().max_concurrency},
+    traffic={"timeout": settings().timeout_seconds},
 )
 @bentoml.asgi_app(endpoints)
 class DriftBento:
@@ -212,7 +211,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
         replaced.add(OpenTelemetryMiddleware)
     limits = Middleware(
         Traffic,
-        max_concurrency=math.ceil(settings().max_concurrency / settings().workers),
+        max_concurrency=settings().max_queue,
         timeout_seconds=settings().timeout_seconds,
         unlimited=health,
     )

@@ -14,6 +14,7 @@ Pixels = npt.NDArray[np.uint8]
 # attacked.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 50_000_000  # unless the service's settings say otherwise
+MAX_SIDE = 30_000
 UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed

@@ -3,11 +3,11 @@
 from functools import cache
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.engine import Choice
-from serving.images import MAX_PIXELS
+from serving.images import MAX_PIXELS, MAX_SIDE
 
 
 class Settings(BaseSettings):
@@ -27,8 +27,20 @@ class Settings(BaseSettings):
         "auto",
         description="Of the weights: bfloat16 where a model takes it, float32, or the faster of them.",
     )
-    max_concurrency: int = Field(64, ge=1, description="Requests in progress at a time; more are too many.")
-    timeout_seconds: float = Field(60, gt=0, description="How long a request may take.")
+    max_queue: int = Field(
+        64,
+        ge=1,
+        description="Requests of each endpoint that a worker answers or lets wait; more are to come again.",
+    )
+    max_connections: int = Field(
+        2000, ge=1, description="Connections that a worker holds open; more are closed at once."
+    )
+    timeout_seconds: float = Field(60, gt=0, description="How long a request may take; then its work stops.")
+    read_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        description="How long a client may take to send its headers, and pause while it sends a body.",
+    )
     grace_seconds: int = Field(
         7, ge=1, description="How long requests in progress have to be answered when the service is stopped."
     )
@@ -38,7 +50,22 @@ class Settings(BaseSettings):
         description="Size of a request, all its files together, and of what an archive unpacks to.",
     )
     max_images: int = Field(1000, ge=2, description="Images in one request.")
+    max_held_bytes: int = Field(
+        256 * 2**20, ge=1, description="Size of all requests together that a worker holds at a time."
+    )
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height of one image.")
+    max_side: int = Field(MAX_SIDE, ge=1, description="Width and height of one image, each.")
+    max_archive_ratio: float = Field(
+        200, ge=1, description="How many times its size an archive may unpack to, where that is over 1 MiB."
+    )
+    api_keys: SecretStr | None = Field(
+        None,
+        description="Who may ask: name=key, several with commas between them; unset, everybody.",
+    )
+    public_metrics: bool = Field(False, description="Whether /metrics needs no key where there are keys.")
+    cors_origins: str | None = Field(
+        None, description="Web pages of other origins that may ask, with commas between them; unset, none."
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Of the log: text, or json, one object a line."
     )

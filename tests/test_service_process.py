@@ -48,7 +48,7 @@ def test_more_requests_than_are_taken_at_a_time_are_told_so_and_the_others_are_a
 ):
     files = as_files(held_out.images[:300])
 
-    with serve(store, MAX_CONCURRENCY="1") as client, ThreadPoolExecutor(8) as pool:
+    with serve(store, MAX_QUEUE="1") as client, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.post("/drift", files=files), range(8)))
 
     assert {answer.status_code for answer in answers} == {200, 429}
