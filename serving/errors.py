@@ -2,13 +2,16 @@
 
 Problem
 ├── MalformedRequestError       400  not multipart, an unknown field, a value out of range
+├── UnauthorizedError           401  no key, or one that is not known
 ├── UnknownModelError           404  no such model
+├── SlowClientError             408  headers or a body that do not come
 ├── NoDriftReferenceError       409  the model has nothing to measure drift against
 ├── TooLargeError               413  body, number of images, or pixels
 ├── UnsupportedTypeError        415  not multipart/form-data, or a file that does not claim to be an image
 ├── UndecodableImageError       422  bytes that are no image
 ├── UntestableBatchError        422  too few images, features that are not finite
 ├── OverloadedError             429  more requests at a time than the service takes
+├── HeadersTooLargeError        431  more, or longer, headers than the service reads
 ├── ModelNotLoadedError         503  a model that is not in the store, or that failed its golden check
 ├── StoppingError               503  a request that is not done when the service stops
 └── TooSlowError                504  a request that takes longer than it may
@@ -42,8 +45,16 @@ class MalformedRequestError(Problem):
     status, kind, title = HTTPStatus.BAD_REQUEST, "malformed-request", "The request is malformed"
 
 
+class UnauthorizedError(Problem):
+    status, kind, title = HTTPStatus.UNAUTHORIZED, "unauthorized", "The request has no valid key"
+
+
 class UnknownModelError(Problem):
     status, kind, title = HTTPStatus.NOT_FOUND, "unknown-model", "There is no such model"
+
+
+class SlowClientError(Problem):
+    status, kind, title = HTTPStatus.REQUEST_TIMEOUT, "too-slow-client", "The client is too slow"
 
 
 class NoDriftReferenceError(Problem):
@@ -73,6 +84,11 @@ class OverloadedError(Problem):
         super().__init__(
             f"{max_concurrency} requests are being answered, as many as are at a time. Send this one again."
         )
+
+
+class HeadersTooLargeError(Problem):
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    kind, title = "headers-too-large", "The headers are too large"
 
 
 class ModelNotLoadedError(Problem):
