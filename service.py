@@ -37,32 +37,36 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from serving import openapi
+from serving.admission import Room
+from serving.connections import limit_connections
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
+from serving.intake import Intake
 from serving.logs import write_json
 from serving.metrics import metrics
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
 from serving.responses import answer_disconnect, answer_problem
+from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
 from serving.traffic import AccessLog, KnownEndpoints, Traffic
-from serving.uploads import read_body
 from serving.workers import Roll
 
 logger = logging.getLogger("bentoml.driftbento")
 if settings().log_format == "json":
     write_json(SERVER_LOGGING_CONFIG)
+limit_connections()
 
 
 async def post_classify(request: Request) -> Response:
     """Say what is in each image."""
-    return response(await request.app.state.dispatcher.classify(await read_body(request)))
+    return response(await request.app.state.classify(request))
 
 
 async def post_drift(request: Request) -> Response:
     """Say whether the images still come from the distribution that the model was trained on."""
-    return response(await request.app.state.dispatcher.score_drift(await read_body(request)))
+    return response(await request.app.state.drift(request))
 
 
 def response(content: BaseModel) -> Response:
@@ -174,7 +178,12 @@ class DriftBento:
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
         self.registry = Registry({model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
-        endpoints.state.dispatcher = Dispatcher(self.registry, settings())
+        dispatcher, limits = Dispatcher(self.registry, settings()), settings()
+        room = Room(limits.max_held_bytes)
+        endpoints.state.classify = Intake(
+            "/classify", ClassifyForm, dispatcher.classify, room=room, limits=limits
+        )
+        endpoints.state.drift = Intake("/drift", DriftForm, dispatcher.score_drift, room=room, limits=limits)
         metrics().describe(self.registry.describe().models)
         # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
         gc.collect()
@@ -211,7 +220,6 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
         replaced.add(OpenTelemetryMiddleware)
     limits = Middleware(
         Traffic,
-        max_concurrency=settings().max_queue,
         timeout_seconds=settings().timeout_seconds,
         unlimited=health,
     )

@@ -12,7 +12,7 @@ so a permutation, which only changes z, needs q and s alone, and its MMD² grows
 which is a whole number, as kernel values are: permutations are compared without any rounding.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ def mmd_permutation_test(
     *,
     kernel: CollectionName = DEFAULT_KERNEL,
     n_permutations: int | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> TwoSampleResult:
     """Test whether a batch of features comes from the reference distribution.
 
@@ -53,6 +54,8 @@ def mmd_permutation_test(
         kernel: Which kernel; `aggregate` looks through several of several lengthscales at once.
         n_permutations: Permutations of the pooled sample, the first of those that the reference holds; all of
             them, unless it is said.
+        checkpoint: Called before each kernel, of which one takes up to a second or so; what it raises ends
+            the test.
 
     Raises:
         BatchTooSmallError: m < 2.
@@ -73,6 +76,7 @@ def mmd_permutation_test(
     permutations = reference.permutations(len(points), count)
     scores, statistics = [], []
     for one, across, within in kernel_values(kernels, reference, points):
+        checkpoint()
         sums = reference.sums[one]
         crossing, touching = crossing_sums(permutations, across)
         from_reference = across.sum(dim=0)

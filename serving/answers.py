@@ -3,11 +3,13 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from torch import Tensor
 
 from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
+from serving.abandonment import AbandonedError, Work
 from serving.batches import Item, read_batch
 from serving.drifting import Batch, check_form, score_batch
 from serving.errors import (
@@ -33,9 +35,11 @@ from serving.schemas import (
 from serving.settings import Settings
 from serving.uploads import Submission
 
+ClassifyJob = tuple[Submission[ClassifyForm], Work]
+
 
 def classify(
-    classifier: Classifier, limits: Settings, submissions: Sequence[Submission[ClassifyForm]]
+    classifier: Classifier, limits: Settings, jobs: Sequence[ClassifyJob]
 ) -> list[ClassifyResponse | Exception]:
     """Say what is in each image of some requests, all of them in one go.
 
@@ -43,14 +47,14 @@ def classify(
         For each request its answer, or the problem that it has: a fault in one does not touch the others.
     """
     started = time.perf_counter()
-    readings = [read_images(classifier, limits, submission) for submission in submissions]
+    readings = [read_images(classifier, limits, submission, work) for submission, work in jobs]
     decoded = time.perf_counter()
     inputs = [pixels for reading in readings if isinstance(reading, Reading) for _, pixels in reading.usable]
     if not inputs:
         return [reading for reading in readings if isinstance(reading, Exception)]
-    probabilities, _ = classifier.predict(inputs)
+    probabilities, _ = classifier.predict(inputs, partial(check_any, [work for _, work in jobs]))
     predicted = time.perf_counter()
-    most = max(submission.form.top_k for submission in submissions)
+    most = max(submission.form.top_k for submission, _ in jobs)
     found = best_classes(probabilities, classifier.labels, most)
     classifier.meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
     best = iter(found)
@@ -58,7 +62,7 @@ def classify(
         reading
         if isinstance(reading, Exception)
         else classified(classifier, reading, list(islice(best, len(reading.usable))), submission.form.top_k)
-        for reading, submission in zip(readings, submissions, strict=True)
+        for reading, (submission, _) in zip(readings, jobs, strict=True)
     ]
 
 
@@ -70,11 +74,27 @@ class Reading:
     usable: Sequence[tuple[Item, Pixels]]
 
 
+def check_any(works: Sequence[Work]) -> None:
+    """Go on, if somebody waits for one of them.
+
+    Raises:
+        AbandonedError: Nobody does.
+    """
+    if not any(work.is_wanted for work in works):
+        raise AbandonedError
+
+
 def read_images(
-    classifier: Classifier, limits: Settings, submission: Submission[ClassifyForm]
+    classifier: Classifier, limits: Settings, submission: Submission[ClassifyForm], work: Work
 ) -> Reading | Exception:
     try:
-        items = read_batch(submission.uploads, limits, classifier.preparation, archives=False)
+        items = read_batch(
+            submission.uploads,
+            limits,
+            classifier.preparation,
+            archives=False,
+            checkpoint=work.checkpoint,
+        )
         classifier.meter.count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
@@ -115,7 +135,9 @@ def best_classes(probabilities: Tensor, labels: Sequence[str], count: int) -> li
     ]
 
 
-def score_drift(classifier: Classifier, submission: Submission[DriftForm], limits: Settings) -> DriftResponse:
+def score_drift(
+    classifier: Classifier, submission: Submission[DriftForm], limits: Settings, work: Work
+) -> DriftResponse:
     """Say whether the images of a request still come from the distribution that the model was trained on.
 
     Raises:
@@ -139,17 +161,29 @@ def score_drift(classifier: Classifier, submission: Submission[DriftForm], limit
         raise MalformedRequestError(str(error)) from None
     meter = classifier.meter
     with meter.drift_decode.time():
-        items = read_batch(submission.uploads, limits, classifier.preparation, archives=True)
+        items = read_batch(
+            submission.uploads,
+            limits,
+            classifier.preparation,
+            archives=True,
+            checkpoint=work.checkpoint,
+        )
     meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)
     meter.drift_images.observe(len(usable))
     with meter.drift_predict.time():
-        probabilities, features = classifier.predict([pixels for _, pixels in usable])
+        probabilities, features = classifier.predict([pixels for _, pixels in usable], work.checkpoint)
     batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
     try:
         with meter.drift_test.time():
             response = score_batch(
-                form, reference, classifier.tag, classifier.labels, batch, trained=classifier.trained
+                form,
+                reference,
+                classifier.tag,
+                classifier.labels,
+                batch,
+                trained=classifier.trained,
+                checkpoint=work.checkpoint,
             )
     except DriftError as error:
         problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError

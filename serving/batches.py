@@ -8,7 +8,7 @@ import io
 import math
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,12 @@ class Item:
 
 
 def read_batch(
-    uploads: list[Upload], limits: Settings, preparation: Preparation, *, archives: bool
+    uploads: list[Upload],
+    limits: Settings,
+    preparation: Preparation,
+    *,
+    archives: bool,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> list[Item]:
     """Decode and prepare what was uploaded, in order. A file that is no image becomes a problem in its place.
 
@@ -48,6 +53,7 @@ def read_batch(
         limits: How many images, of how many pixels, and how many bytes an archive may unpack to.
         preparation: Makes a picture into what the model takes.
         archives: Whether one `.npy`, `.npz` or `.zip` may stand for many images.
+        checkpoint: Called before each picture is decoded; what it raises ends the work.
 
     Raises:
         MalformedRequestError: An archive came with other files.
@@ -57,18 +63,20 @@ def read_batch(
     pictures = open_pictures(uploads, limits, preparation.draft_side, archives=archives)
     return [
         Item(index, name, picture if isinstance(picture, Problem) else preparation.prepare(picture))
-        for index, (name, picture) in enumerate(giving_way(pictures))
+        for index, (name, picture) in enumerate(giving_way(pictures, checkpoint))
     ]
 
 
-def giving_way(pictures: Pictures) -> Pictures:
-    """Give pictures as they are, with a short pause after every few of many.
+def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
+    """Give pictures as they are, with a look before each and a short pause after every few of many.
 
     Pillow gives up Python's lock many times for each picture, and takes it back before another thread has
     woken up to take it. Without pauses a thread that decodes a thousand keeps the others from theirs.
     """
+    checkpoint()
     for index, picture in enumerate(pictures, 1):
         yield picture
+        checkpoint()
         if index % PAUSE_EVERY == 0:
             time.sleep(PAUSE_SECONDS)
 

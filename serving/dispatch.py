@@ -3,19 +3,20 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from serving.answers import classify, score_drift
+from serving.abandonment import Work
+from serving.answers import ClassifyJob, classify, score_drift
 from serving.batcher import Batcher
 from serving.models import Classifier
 from serving.registry import Registry
 from serving.schemas import ClassifyForm, ClassifyResponse, DriftForm, DriftResponse
 from serving.settings import Settings
 from serving.threads import cores, in_thread
-from serving.uploads import Body, Submission, parse_submission
+from serving.uploads import Submission
 
 FEW_IMAGES = 8  # requests of more are answered beside the others, which are not to wait for them
-LARGE_BODY = 2**20  # bytes that take milliseconds to take apart
+LARGE_FILES = 2**20  # bytes of pictures that may take long to decode
 
-Classify = Batcher[Submission[ClassifyForm], ClassifyResponse]
+Classify = Batcher[ClassifyJob, ClassifyResponse]
 
 
 class Dispatcher:
@@ -36,36 +37,29 @@ class Dispatcher:
             together, streams = classifier.engine.sizes[-1], streams_of(classifier, n_threads)
             self.few[classifier.name] = Batcher(few, run, streams=streams, largest=together, size_of=n_images)
             self.many[classifier.name] = Batcher(many, run, streams=1, largest=1)
-        self.parse_thread = ThreadPoolExecutor(1, "parse")
         self.drift_thread = ThreadPoolExecutor(1, "drift")
 
-    async def classify(self, body: Body) -> ClassifyResponse:
+    async def classify(self, submission: Submission[ClassifyForm], work: Work) -> ClassifyResponse:
         """Say what is in each image of a request.
 
         Raises:
-            Problem: The request is malformed, there is no such model, or no image can be used.
+            Problem: There is no such model, or no image can be used.
         """
-        is_large = len(body.data) > LARGE_BODY
-        parse = partial(parse_submission, form_type=ClassifyForm, max_images=self.limits.max_images)
-        submission = await in_thread(self.parse_thread, parse, body) if is_large else parse(body)
-        del body  # the uploads hold what is wanted of it, and this may wait for long
         classifier = self.registry.get(submission.form.model)
         # A large picture of a digit takes a hundred times as long to decode as to classify, and the others
         # have but one thread to go by.
+        is_large = sum(len(upload.data) for upload in submission.uploads) > LARGE_FILES
         is_slow = len(submission.uploads) > FEW_IMAGES or (is_large and classifier.engine.is_small)
-        return await (self.many if is_slow else self.few)[classifier.name](submission)
+        return await (self.many if is_slow else self.few)[classifier.name]((submission, work))
 
-    async def score_drift(self, body: Body) -> DriftResponse:
+    async def score_drift(self, submission: Submission[DriftForm], work: Work) -> DriftResponse:
         """Say whether the images of a request still come from the distribution that a model was trained on.
 
         Raises:
-            Problem: The request is malformed, or no test can be made.
+            Problem: There is no such model, or no test can be made.
         """
-        return await in_thread(self.drift_thread, self.score, body)
-
-    def score(self, body: Body) -> DriftResponse:
-        submission = parse_submission(body, DriftForm, max_images=self.limits.max_images)
-        return score_drift(self.registry.get(submission.form.model), submission, self.limits)
+        classifier = self.registry.get(submission.form.model)
+        return await in_thread(self.drift_thread, score_drift, classifier, submission, self.limits, work)
 
 
 def streams_of(classifier: Classifier, n_threads: int) -> int:
@@ -77,5 +71,6 @@ def streams_of(classifier: Classifier, n_threads: int) -> int:
     return 1 if classifier.engine.is_small else n_threads
 
 
-def n_images(submission: Submission[ClassifyForm]) -> int:
+def n_images(job: ClassifyJob) -> int:
+    submission, _ = job
     return len(submission.uploads)

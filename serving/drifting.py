@@ -1,6 +1,6 @@
 """The drift tests of a batch: which one was asked for, and what of its result is sent back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ def score_batch(
     batch: Batch,
     *,
     trained: bool | None = None,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> DriftResponse:
     """Test a batch as the form says.
 
@@ -60,6 +61,7 @@ def score_batch(
         labels: The K class names.
         batch: What is tested.
         trained: Whether the model has learnt anything, where that is known.
+        checkpoint: Called now and then; what it raises ends the test.
 
     Raises:
         DriftError: No test can be made of this batch.
@@ -74,7 +76,7 @@ def score_batch(
     elif form.detector == "label_shift":
         fields = run_label_shift(form, reference, labels, batch.probabilities)
     else:
-        fields, drive = run_mmd(form, reference, batch.features)
+        fields, drive = run_mmd(form, reference, batch.features, checkpoint)
         driving = foremost(batch.images, drive)
     return DriftResponse(
         model=model,
@@ -114,8 +116,16 @@ def check_form(form: DriftForm, reference: Reference) -> None:
         check_alpha(form.alpha, form.n_permutations or reference.bank.n_permutations)
 
 
-def run_mmd(form: DriftForm, reference: Reference, features: Tensor) -> tuple[dict[str, Any], Tensor]:
-    result = mmd_permutation_test(reference, features, kernel=form.kernel, n_permutations=form.n_permutations)
+def run_mmd(
+    form: DriftForm, reference: Reference, features: Tensor, checkpoint: Callable[[], None]
+) -> tuple[dict[str, Any], Tensor]:
+    result = mmd_permutation_test(
+        reference,
+        features,
+        kernel=form.kernel,
+        n_permutations=form.n_permutations,
+        checkpoint=checkpoint,
+    )
     fields = {
         "kernel": form.kernel,
         "score": result.score,

@@ -8,7 +8,7 @@ times as fast. Every shortcut has to give the golden answers first.
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,9 +61,17 @@ class Engine:
         return len(self.sizes) > 1
 
     @torch.inference_mode()
-    def __call__(self, inputs: Tensor) -> Outputs:
-        """Return logits (N, K) and features (N, D) of any number of inputs (N, C, H, W), uint8."""
-        outputs = [self.run(chunk) for chunk in inputs.split(self.sizes[-1])]
+    def __call__(self, inputs: Tensor, checkpoint: Callable[[], None] = lambda: None) -> Outputs:
+        """Return logits (N, K) and features (N, D) of any number of inputs (N, C, H, W), uint8.
+
+        Args:
+            inputs: The inputs.
+            checkpoint: Called before each pass; what it raises ends the work.
+        """
+        outputs = []
+        for chunk in inputs.split(self.sizes[-1]):
+            checkpoint()
+            outputs.append(self.run(chunk))
         if len(outputs) == 1:
             return outputs[0]
         logits, features = zip(*outputs, strict=True)

@@ -80,11 +80,6 @@ class UntestableBatchError(Problem):
 class OverloadedError(Problem):
     status, kind, title = HTTPStatus.TOO_MANY_REQUESTS, "overloaded", "There are too many requests"
 
-    def __init__(self, max_concurrency: int) -> None:
-        super().__init__(
-            f"{max_concurrency} requests are being answered, as many as are at a time. Send this one again."
-        )
-
 
 class HeadersTooLargeError(Problem):
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE

@@ -64,6 +64,12 @@ class Metrics:
         self.p_value = last("driftbento_drift_p_value", "P-value of the last drift test.")
         self.score = last("driftbento_drift_score", "Score of the last drift test.")
         self.alpha = last("driftbento_drift_alpha", "Significance level of the last drift test.")
+        self.queue = Gauge(
+            "driftbento_queue_requests",
+            "Requests that are answered or wait for it.",
+            ["endpoint"],
+            multiprocess_mode="livesum",
+        )
         self.ready = Gauge(
             "driftbento_model_ready",
             "Whether a model is loaded and gives its golden answers.",

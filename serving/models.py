@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,9 +59,16 @@ class Classifier:
         """Counts what it is asked."""
         return Meter(metrics(), self.name, self.labels)
 
-    def predict(self, inputs: Sequence[Pixels]) -> tuple[Tensor, Tensor]:
-        """Return softmax probabilities (N, K) and features (N, D) of N prepared pictures."""
-        logits, features = self.engine(stacked(inputs))
+    def predict(
+        self, inputs: Sequence[Pixels], checkpoint: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, Tensor]:
+        """Return softmax probabilities (N, K) and features (N, D) of N prepared pictures.
+
+        Args:
+            inputs: The pictures.
+            checkpoint: Called before each pass of the network; what it raises ends the work.
+        """
+        logits, features = self.engine(stacked(inputs), checkpoint)
         return logits.softmax(dim=1), features
 
 

@@ -27,6 +27,6 @@ async def in_thread(threads: Executor, function: Callable[..., Result], *argumen
     """Return what a function returns that runs in one of some threads.
 
     A request that is cancelled while it waits for a thread never takes one. One that has begun keeps its
-    thread until it is done, so that there are never more at work than the pool has.
+    thread until it is done or finds itself abandoned, so that there are never more at work than the pool has.
     """
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)

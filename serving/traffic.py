@@ -1,4 +1,4 @@
-"""What every request passes: a bound on how many there are at a time, a time limit, and a line in the log.
+"""What every request passes: a time limit, and a line in the log.
 
 BentoML has middleware for each of these. Its time limit leaves a timer behind for every request, which holds
 on to what the request held for a minute; and all of it together takes longer than classifying a digit.
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import OverloadedError, Problem, StoppingError, TooSlowError
+from serving.errors import Problem, StoppingError, TooSlowError
 from serving.responses import problem_response
 
 PATH_BEFORE = "driftbento.path"  # in the scope of a request whose path is hidden
@@ -22,25 +22,19 @@ LINE = '%s "%s %s" %d, %d bytes, %.1f ms'
 
 
 class Traffic:
-    """Answer 429 to requests over a number at a time, and 504 to those that take too long.
+    """Answer 504 to requests that take too long.
 
     Those that are still in progress when the server has waited for long enough to stop get 503.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, max_concurrency: int, timeout_seconds: float, unlimited: Collection[str]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, timeout_seconds: float, unlimited: Collection[str]) -> None:
         self.app = app
-        self.max_concurrency = max_concurrency
         self.timeout_seconds = timeout_seconds
         self.unlimited = frozenset(unlimited)
-        self.in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self.unlimited:
             return await self.app(scope, receive, send)
-        if self.in_progress >= self.max_concurrency:
-            return await refuse(OverloadedError(self.max_concurrency), scope, receive, send)
         started = False
 
         async def send_noted(message: Message) -> None:
@@ -48,7 +42,6 @@ class Traffic:
             started = True
             await send(message)
 
-        self.in_progress += 1
         try:
             async with asyncio.timeout(self.timeout_seconds) as limit:
                 await self.app(scope, receive, send_noted)
@@ -60,8 +53,6 @@ class Traffic:
             if started:
                 raise
             await refuse(StoppingError(), scope, receive, send)
-        finally:
-            self.in_progress -= 1
 
 
 class KnownEndpoints:

@@ -1,15 +1,18 @@
 """Reading multipart requests: the files under `images`, the fields beside them, and nothing else."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Generic, TypeVar
 
+import multipart
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from serving.errors import MalformedRequestError, TooLargeError, UnsupportedTypeError
+from serving.admission import HeldBytes
+from serving.errors import MalformedRequestError, SlowClientError, TooLargeError, UnsupportedTypeError
 from serving.schemas import Form
 
 FILES_FIELD = "images"
@@ -32,14 +35,6 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Body:
-    """A multipart request as it arrived, and the boundary between its parts."""
-
-    data: bytes
-    boundary: str
-
-
-@dataclass(frozen=True)
 class Submission(Generic[FormType]):
     """A request's fields and files."""
 
@@ -47,58 +42,36 @@ class Submission(Generic[FormType]):
     uploads: list[Upload]
 
 
-async def read_body(request: Request) -> Body:
-    """Read a multipart request, without taking it apart.
+async def read_submission(
+    request: Request, form_type: type[FormType], *, max_images: int, pause_seconds: float, held: HeldBytes
+) -> Submission[FormType]:
+    """Read a multipart request and take it apart as it arrives, so that no byte of it is held twice.
+
+    Args:
+        request: The request.
+        form_type: The fields that may stand beside the files.
+        max_images: More files than this are refused.
+        pause_seconds: How long the client may send nothing.
+        held: Counts what is read. Whoever asks gives it back, however this ends.
 
     Raises:
         UnsupportedTypeError: The body is of another type.
-        MalformedRequestError: There is no body, or no boundary between its parts.
-    """
-    header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
-    media_type = str(header["content-type"]).partition(";")[0].strip().lower()
-    data = b"".join([chunk async for chunk in request.stream()])  # which the request would keep
-    if not data:
-        raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
-    if media_type != "multipart/form-data":
-        raise UnsupportedTypeError(f"The request's content type is {media_type or 'missing'}. {HOW_TO_SEND}")
-    charset = str(header.get_param("charset", "utf-8"))
-    if charset.lower() not in ("utf-8", "utf8"):
-        raise MalformedRequestError(f"The form's charset is {charset[:MAX_ECHO]}. Send utf-8.")
-    boundary = header.get_param("boundary")
-    if not boundary:
-        raise MalformedRequestError(f"The content type names no boundary. {HOW_TO_SEND}")
-    return Body(data, str(boundary))
-
-
-def parse_submission(body: Body, form_type: type[FormType], *, max_images: int) -> Submission[FormType]:
-    """Take a multipart request apart.
-
-    Args:
-        body: The request.
-        form_type: The fields that may stand beside the files.
-        max_images: More files than this are refused.
-
-    Raises:
-        MalformedRequestError: The body is damaged, holds no file, or has a field that is unknown, repeated or
-            out of range.
+        MalformedRequestError: The body is empty or damaged, holds no file, or has a field that is unknown,
+            repeated or out of range.
         TooLargeError: There are too many files.
+        SlowClientError: The client has paused for too long.
+        OverloadedError: Other requests hold what there is room for.
     """
-    fields, uploads = dict[str, str](), list[Upload]()
+    chunks = chunks_of(request, pause_seconds, held)
     try:
-        for segment, data in segments(body, max_segments=max_images + MAX_FIELDS + 1):
-            name = decoded(segment.name)
-            if segment.filename is None:
-                add_field(fields, name, data)
-                continue
-            if name != FILES_FIELD:
-                raise MalformedRequestError(
-                    f"A file was sent as {name[:MAX_ECHO]!r}. Send files as '{FILES_FIELD}'."
-                )
-            filename = decoded(segment.filename) or f"image {len(uploads)}"
-            uploads.append(Upload(filename, segment.content_type or "", data))
-            if len(uploads) > max_images:
-                raise TooLargeError(f"The request has more than {max_images} files. Send them in several.")
+        first = await anext(chunks, b"")
+        if not first:
+            raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
+        parts = Parts(boundary_of(request), max_images)
+        parts.take(first)
+        async for chunk in chunks:
+            parts.take(chunk)
+        fields, uploads = parts.end()
     except MultipartError as error:
         raise MalformedRequestError(f"The form is damaged ({error.args[0]}). {HOW_TO_SEND}") from None
     if not uploads:
@@ -106,23 +79,117 @@ def parse_submission(body: Body, form_type: type[FormType], *, max_images: int) 
     return Submission(validated(fields, form_type), uploads)
 
 
-def segments(body: Body, *, max_segments: int) -> Iterator[tuple[MultipartSegment, bytes]]:
-    """Give the parts of a form, each with its content.
+async def chunks_of(request: Request, pause_seconds: float, held: HeldBytes) -> AsyncIterator[bytes]:
+    """Give a request's body piece by piece, none of them empty."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(pause_seconds):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise SlowClientError(
+                f"Nothing of the body has come for {pause_seconds:g} seconds. Send it without pauses."
+            ) from None
+        if chunk is None:
+            return
+        if chunk:
+            held.take(len(chunk))
+            yield chunk
+
+
+def boundary_of(request: Request) -> str:
+    """Return what stands between the parts of a form.
 
     Raises:
-        MultipartError: The form is damaged.
+        UnsupportedTypeError: The request is no form.
+        MalformedRequestError: Its content type names no boundary, or a charset other than UTF-8.
     """
-    # Strict, or each header could be folded into thousands of lines, which take seconds to put together.
-    options = {"max_segment_count": max_segments, "header_charset": "latin-1", "strict": True}
-    with PushMultipartParser(body.boundary, **options) as parser:
-        segment, data = None, b""
-        for event in parser.parse(body.data):
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    media_type = str(header["content-type"]).partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise UnsupportedTypeError(
+            f"The request's content type is {media_type[:MAX_ECHO] or 'missing'}. {HOW_TO_SEND}"
+        )
+    charset = str(header.get_param("charset", "utf-8"))
+    if charset.lower() not in ("utf-8", "utf8"):
+        raise MalformedRequestError(f"The form's charset is {charset[:MAX_ECHO]}. Send utf-8.")
+    boundary = header.get_param("boundary")
+    if not boundary:
+        raise MalformedRequestError(f"The content type names no boundary. {HOW_TO_SEND}")
+    return str(boundary)
+
+
+class Parts:
+    """The parts of a form as they arrive: fields, and files.
+
+    Whatever is wrong with one is said at once, before the rest of the form is there.
+    """
+
+    def __init__(self, boundary: str, max_images: int) -> None:
+        """Begin a form.
+
+        Raises:
+            MultipartError: No form can have this boundary.
+        """
+        # Strict, or each header could be folded into thousands of lines, which take seconds to put together.
+        self.parser = PushMultipartParser(
+            boundary,
+            max_segment_count=max_images + MAX_FIELDS + 1,
+            header_charset="latin-1",
+            strict=True,
+        )
+        self.max_images = max_images
+        self.fields, self.uploads = dict[str, str](), list[Upload]()
+        self.name, self.filename, self.content_type, self.data = "", None, "", bytearray()
+
+    def take(self, chunk: bytes) -> None:
+        """Take the next piece of the body.
+
+        Raises:
+            MultipartError: The form is damaged.
+            MalformedRequestError: A field or a file is not one that is taken.
+            TooLargeError: There are too many files.
+        """
+        if self.parser._state is multipart._COMPLETE:  # for which it has no public name
+            return  # what follows the last boundary means nothing
+        for event in self.parser.parse(chunk):
             if isinstance(event, MultipartSegment):
-                segment, data = event, b""
-            elif event is not None:
-                data = event  # in one piece, since the body is
-            elif segment is not None:
-                yield segment, data
+                self.begin(event)
+            elif event is None:
+                self.finish()
+            else:
+                self.data += event
+                if self.filename is None:
+                    check_field_size(self.name, self.data)
+
+    def begin(self, segment: MultipartSegment) -> None:
+        self.name, self.data = decoded(segment.name), bytearray()
+        self.filename, self.content_type = segment.filename, segment.content_type or ""
+        if self.filename is None:
+            check_field(self.fields, self.name)
+        elif self.name != FILES_FIELD:
+            raise MalformedRequestError(
+                f"A file was sent as {self.name[:MAX_ECHO]!r}. Send files as '{FILES_FIELD}'."
+            )
+        elif len(self.uploads) == self.max_images:
+            raise TooLargeError(f"The request has more than {self.max_images} files. Send them in several.")
+
+    def finish(self) -> None:
+        if self.filename is None:
+            self.fields[self.name] = text_of(self.name, self.data)
+        else:
+            filename = decoded(self.filename) or f"image {len(self.uploads)}"
+            self.uploads.append(Upload(filename, self.content_type, bytes(self.data)))
+
+    def end(self) -> tuple[dict[str, str], list[Upload]]:
+        """Return fields and files, now that there is no more to come.
+
+        Raises:
+            MultipartError: The form has no end.
+        """
+        self.parser.close()
+        return self.fields, self.uploads
 
 
 def decoded(latin: str) -> str:
@@ -133,19 +200,30 @@ def decoded(latin: str) -> str:
         return latin
 
 
-def add_field(fields: dict[str, str], name: str, data: bytes) -> None:
+def check_field(fields: Mapping[str, str], name: str) -> None:
+    """Refuse a field that may not be there.
+
+    Raises:
+        MalformedRequestError: It is not one, it was there before, or there are too many.
+    """
     if name == FILES_FIELD:
         raise MalformedRequestError(f"'{FILES_FIELD}' holds text where a file belongs. {HOW_TO_SEND}")
     if name in fields:
         raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} was sent twice. Send it once.")
     if len(fields) == MAX_FIELDS:
         raise MalformedRequestError(f"The form has more than {MAX_FIELDS} fields. {HOW_TO_SEND}")
+
+
+def check_field_size(name: str, data: bytearray) -> None:
     if len(data) > MAX_FIELD_BYTES:
         raise MalformedRequestError(
-            f"The field {name[:MAX_ECHO]!r} has {len(data):,} bytes. Send at most {MAX_FIELD_BYTES:,}."
+            f"The field {name[:MAX_ECHO]!r} has more than {MAX_FIELD_BYTES:,} bytes. Send fewer."
         )
+
+
+def text_of(name: str, data: bytearray) -> str:
     try:
-        fields[name] = data.decode()
+        return data.decode()
     except UnicodeDecodeError:
         raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} is not in utf-8.") from None
 

@@ -6,33 +6,33 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from serving.dispatch import FEW_IMAGES, LARGE_BODY, Dispatcher
+from serving.abandonment import Work
+from serving.answers import ClassifyJob
+from serving.dispatch import FEW_IMAGES, LARGE_FILES, Dispatcher
 from serving.models import Classifier, load_classifier
 from serving.preparations import Preparation, prepare_digit
 from serving.registry import Registry
-from serving.schemas import ClassifyResponse
+from serving.schemas import ClassifyForm, ClassifyResponse
 from serving.settings import Settings
-from serving.uploads import Body
+from serving.uploads import Submission, Upload
 
 SMALL, SPECIAL = (28, 28), (900, 900)
 PATIENCE_SECONDS = 60
 
 
-def body(*sizes: tuple[int, int]) -> Body:
-    """A form with pictures of noise, so that large ones have many bytes."""
-    files = []
+def job(*sizes: tuple[int, int]) -> ClassifyJob:
+    """A request with pictures of noise, so that large ones have many bytes."""
+    uploads = []
     for index, (width, height) in enumerate(sizes):
         pixels = np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "PNG")
-        files.append(("images", (f"{index}.png", stream.getvalue(), "image/png")))
-    request = httpx.Request("POST", "http://x/", files=files, data={"model": "fake"})
-    return Body(request.read(), request.headers["content-type"].partition("boundary=")[2])
+        uploads.append(Upload(f"{index}.png", "image/png", stream.getvalue()))
+    return Submission(ClassifyForm(model="fake"), uploads), Work()
 
 
 @pytest.fixture
@@ -55,12 +55,16 @@ def dispatcher(fake_model_folder) -> Callable[..., Dispatcher]:
 
 
 async def first_and_second(
-    dispatcher: Dispatcher, begun: threading.Event, may_end: threading.Event, first: Body, second: Body
+    dispatcher: Dispatcher,
+    begun: threading.Event,
+    may_end: threading.Event,
+    first: ClassifyJob,
+    second: ClassifyJob,
 ) -> tuple[ClassifyResponse, ClassifyResponse]:
     """Send a request, another once the first is being worked on, and let the first end after the second."""
-    slow = asyncio.create_task(dispatcher.classify(first))
+    slow = asyncio.create_task(dispatcher.classify(*first))
     await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
-    quick = await asyncio.wait_for(dispatcher.classify(second), PATIENCE_SECONDS)
+    quick = await asyncio.wait_for(dispatcher.classify(*second), PATIENCE_SECONDS)
     may_end.set()
     return await slow, quick
 
@@ -77,9 +81,10 @@ def test_a_small_picture_does_not_wait_for(dispatcher, first):
         begun.set()
         assert may_end.wait(PATIENCE_SECONDS)
 
-    assert len(body(SPECIAL).data) > LARGE_BODY
+    (large,) = job(SPECIAL)[0].uploads
+    assert len(large.data) > LARGE_FILES
     slow, quick = asyncio.run(
-        first_and_second(dispatcher(hold_up, sizes=(1, 8)), begun, may_end, body(*first), body(SMALL))
+        first_and_second(dispatcher(hold_up, sizes=(1, 8)), begun, may_end, job(*first), job(SMALL))
     )
 
     assert len(slow.results) == len(first)
@@ -91,7 +96,7 @@ def test_a_large_network_sees_large_pictures_at_the_same_time(dispatcher):
 
     async def ask() -> list[ClassifyResponse]:
         at_once = dispatcher(lambda: both.wait(PATIENCE_SECONDS), sizes=(1,))
-        return await asyncio.gather(*(at_once.classify(body(SPECIAL)) for _ in range(2)))
+        return await asyncio.gather(*(at_once.classify(*job(SPECIAL)) for _ in range(2)))
 
     answers = asyncio.run(ask())
 

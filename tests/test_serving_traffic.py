@@ -1,4 +1,4 @@
-"""Traffic: how many at a time, how long, and a line for each, without anything left behind."""
+"""Traffic: how long, and a line for each, without anything left behind."""
 
 import asyncio
 import logging
@@ -31,31 +31,9 @@ def client_of(application) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://x")
 
 
-def test_more_than_may_be_are_told_to_come_again_and_health_is_always_answered():
-    async def ask() -> tuple[list[httpx.Response], httpx.Response, httpx.Response]:
-        may_answer = asyncio.Event()
-        traffic = Traffic(app(may_answer), max_concurrency=2, timeout_seconds=60, unlimited=HEALTH)
-        async with client_of(traffic) as client:
-            slow = [asyncio.create_task(client.get("/slow")) for _ in range(2)]
-            while traffic.in_progress < 2:
-                await asyncio.sleep(0)
-            refused, health = await client.get("/quick"), await client.get("/livez")
-            may_answer.set()
-            return await asyncio.gather(*slow), refused, health
-
-    slow, refused, health = asyncio.run(ask())
-
-    assert [response.text for response in slow] == ["late", "late"]
-    assert health.text == "quick"
-    assert refused.status_code == 429
-    assert refused.headers["retry-after"] == "1"
-    assert refused.json()["type"] == "urn:driftbento:problem:overloaded"
-    assert "2 requests are being answered" in refused.json()["detail"]
-
-
-def test_a_request_that_takes_too_long_is_answered_and_makes_room_for_the_next():
+def test_a_request_that_takes_too_long_is_answered_and_health_is_not_timed():
     async def ask() -> tuple[httpx.Response, httpx.Response]:
-        traffic = Traffic(app(asyncio.Event()), max_concurrency=1, timeout_seconds=0.01, unlimited=HEALTH)
+        traffic = Traffic(app(asyncio.Event()), timeout_seconds=0.01, unlimited=HEALTH)
         async with client_of(traffic) as client:
             return await client.get("/slow"), await client.get("/quick")
 
@@ -71,7 +49,7 @@ def test_what_is_answered_leaves_no_timer_behind():
 
     async def ask() -> int:
         loop = asyncio.get_running_loop()
-        traffic = Traffic(app(), max_concurrency=10, timeout_seconds=3600, unlimited=HEALTH)
+        traffic = Traffic(app(), timeout_seconds=3600, unlimited=HEALTH)
         async with client_of(traffic) as client:
             for _ in range(300):
                 await client.get("/quick")
@@ -103,7 +81,7 @@ def test_what_is_no_request_passes():
     async def inner(scope, _receive, _send) -> None:
         passed.append(scope["type"])
 
-    limited = Traffic(inner, max_concurrency=0, timeout_seconds=0, unlimited=HEALTH)
+    limited = Traffic(inner, timeout_seconds=0, unlimited=HEALTH)
     asyncio.run(AccessLog(limited, silent=HEALTH)({"type": "lifespan"}, None, None))
 
     assert passed == ["lifespan"]

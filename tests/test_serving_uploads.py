@@ -8,26 +8,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from serving.errors import MalformedRequestError, TooLargeError
+from serving.admission import Room
+from serving.errors import MalformedRequestError, OverloadedError, SlowClientError, TooLargeError
 from serving.schemas import ClassifyForm
-from serving.uploads import Body, Submission, parse_submission, read_body
+from serving.uploads import Submission, read_submission
 
 HEADER = b"--x\r\nContent-Disposition: form-data; "
 
 
-def parse(data: bytes, max_images: int = 1000) -> Submission[ClassifyForm]:
-    return parse_submission(Body(data, "x"), ClassifyForm, max_images=max_images)
-
-
-def body_of(content_type: str, data: bytes = b"content") -> Body:
+def parse(
+    data: bytes,
+    *,
+    content_type: str = "multipart/form-data; boundary=x",
+    max_images: int = 1000,
+    chunk_bytes: int = 7,
+    room: Room | None = None,
+) -> Submission[ClassifyForm]:
+    """Read a request that arrives in small pieces."""
     stream = io.BytesIO(data)
 
     async def receive() -> dict:
-        chunk = stream.read(3)
+        chunk = stream.read(chunk_bytes)
         return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
 
     headers = [(b"content-type", content_type.encode("latin-1"))]
-    return asyncio.run(read_body(Request({"type": "http", "method": "POST", "headers": headers}, receive)))
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    with (room or Room(10**6)).for_request() as held:
+        reading = read_submission(request, ClassifyForm, max_images=max_images, pause_seconds=60, held=held)
+        return asyncio.run(reading)
 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=5))
@@ -76,11 +84,49 @@ def test_a_form_that_is_cut_off_is_damaged():
 @pytest.mark.parametrize(
     ("content_type", "boundary"),
     [
-        ("multipart/form-data; boundary=abc", "abc"),
-        ('multipart/form-data; boundary="a b"', "a b"),
-        ("multipart/form-data; boundary=----=_Part_1", "----=_Part_1"),
-        ("Multipart/Form-Data; charset=UTF-8; boundary=abc", "abc"),
+        ("multipart/form-data; boundary=abc", b"abc"),
+        ('multipart/form-data; boundary="a b"', b"a b"),
+        ("multipart/form-data; boundary=----=_Part_1", b"----=_Part_1"),
+        ("Multipart/Form-Data; charset=UTF-8; boundary=abc", b"abc"),
     ],
 )
 def test_the_boundary_is_found_however_it_is_named(content_type, boundary):
-    assert body_of(content_type) == Body(b"content", boundary)
+    part = b'Content-Disposition: form-data; name="images"; filename="a"\r\n\r\nabc\r\n'
+
+    submission = parse(b"--%b\r\n" % boundary + part + b"--%b--" % boundary, content_type=content_type)
+
+    assert [upload.data for upload in submission.uploads] == [b"abc"]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 10, 1000], ids="{} bytes at a time".format)
+def test_what_follows_the_form_means_nothing_however_it_arrives(chunk_bytes):
+    whole = HEADER + b'name="images"; filename="a"\r\n\r\nabc\r\n--x--\r\nfarewell'
+
+    submission = parse(whole, chunk_bytes=chunk_bytes)
+
+    assert [upload.data for upload in submission.uploads] == [b"abc"]
+
+
+def test_what_there_is_no_room_for_is_to_come_again_and_room_is_given_back():
+    whole = HEADER + b'name="images"; filename="a"\r\n\r\nabc\r\n--x--\r\n'
+    room = Room(len(whole) + 100)
+
+    with room.for_request() as other:
+        other.take(101)
+        with pytest.raises(OverloadedError, match="again"):
+            parse(whole, room=room)
+    submission = parse(whole, room=room)
+
+    assert len(submission.uploads) == 1
+    assert room.taken == 0
+
+
+def test_a_client_that_sends_nothing_is_too_slow():
+    async def receive() -> dict:
+        await asyncio.sleep(3600)
+        raise AssertionError("nobody waits for an hour")
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+
+    with Room(1000).for_request() as held, pytest.raises(SlowClientError, match=r"0\.01 seconds"):
+        asyncio.run(read_submission(request, ClassifyForm, max_images=1, pause_seconds=0.01, held=held))

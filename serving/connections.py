@@ -1,0 +1,162 @@
+"""Connections that cost little as long as no whole request comes over them.
+
+uvicorn waits for the headers of a request for ever, takes as many of them as there are, and answers in plain
+text what is not HTTP. Whoever opens connections and sends next to nothing over them would have it to himself.
+"""
+
+import asyncio
+import resource
+from typing import Any
+
+import uvicorn.config
+from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from serving.errors import HeadersTooLargeError, MalformedRequestError, Problem, SlowClientError
+from serving.responses import problem_response
+from serving.settings import settings
+
+MAX_HEAD_BYTES = 64 * 2**10  # of the address and all headers of a request
+LINGER_SECONDS = 2  # in which a client that is still sending may read why it is sent away
+OTHER_FILES = 200  # that a worker holds open beside its connections
+
+
+def limit_connections() -> None:
+    """Have the uvicorn of this process handle connections as this module says, and let it hold enough."""
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings().max_connections + OTHER_FILES
+    soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (max(soft, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), most)
+    )
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose client has to send headers in time, and not too many of them.
+
+    Attributes:
+        turn_since: Since when it has been the client's turn to send, by the loop's clock.
+        in_head: Whether a request has begun whose headers are not all there.
+        head_bytes: How much of them is.
+        problem: What is wrong with a request that the parser gives up.
+        is_refused: Whether it will be closed, so that all it sends is thrown away.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.is_refused = False
+        self.in_head = False
+        self.head_bytes = 0
+        self.problem: Problem | None = None
+        self.turn_since = self.loop.time()
+        self.timer = self.loop.call_later(settings().read_timeout_seconds, self.check_time)
+        if len(self.connections) > settings().max_connections:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_refused:
+            return
+        super().data_received(data)
+        if self.in_head and not self.is_refused:  # perhaps in a header of which the parser waits for the end
+            self.head_bytes += len(data)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self.refuse(headers_too_large())
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.in_head, self.head_bytes, self.turn_since = True, 0, self.loop.time()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self.add_to_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self.add_to_head(len(name) + len(value))
+
+    def add_to_head(self, size: int) -> None:
+        self.head_bytes += size
+        if self.head_bytes > MAX_HEAD_BYTES:
+            self.problem = headers_too_large()
+            raise self.problem  # to the parser, which says that something is wrong, but not what
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.in_head = False
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.turn_since = self.loop.time()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether nothing that has been asked is still to be answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def check_time(self) -> None:
+        """Close the connection if it is the client's turn, and has been for too long."""
+        if self.transport.is_closing():  # and the client does not read what is left
+            self.transport.abort()
+            return
+        patience = settings().read_timeout_seconds
+        if not self.is_answered and not self.in_head:  # a body has its time where it is read
+            left = patience
+        else:
+            if not self.in_head and self.cycle is not None and self.cycle.more_body:
+                patience = settings().timeout_seconds  # for the rest of a body that has its answer already
+            left = self.turn_since + patience - self.loop.time()
+        if left > 0:
+            self.timer = self.loop.call_later(left, self.check_time)
+        elif self.in_head:
+            self.refuse(
+                SlowClientError(
+                    f"The request's headers have not come within {patience:g} seconds. Send it again."
+                )
+            )
+        else:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
+        """Refuse what is not HTTP, which uvicorn has found."""
+        self.refuse(
+            self.problem
+            or MalformedRequestError("This is not an HTTP request. Send one as RFC 9112 describes it.")
+        )
+
+    def refuse(self, problem: Problem) -> None:
+        """Say why the connection is closed, and close it once the client has had time to read it."""
+        self.is_refused = True
+        if not self.is_answered:
+            if not self.cycle.more_body:  # or this would be taken for the answer to what was asked before
+                self.cycle.keep_alive = False
+                return
+            self.cycle.disconnected = True  # what is wrong is its body, of which no more will come
+            self.cycle.message_event.set()
+            if self.cycle.response_started or self.pipeline:
+                self.transport.close()
+                return
+        self.transport.write(raw(problem_response(problem.document())))
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.timer.cancel()
+        self.timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+
+
+def headers_too_large() -> HeadersTooLargeError:
+    return HeadersTooLargeError(
+        f"The address and headers have more than {MAX_HEAD_BYTES:,} bytes. Send fewer, or shorter ones."
+    )
+
+
+def raw(response: Response) -> bytes:
+    """Return a response as it goes over a connection that is closed after it."""
+    headers: list[tuple[bytes, Any]] = [*response.raw_headers, (b"connection", b"close")]
+    lines = [STATUS_LINE[response.status_code], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+    return b"".join(lines) + bytes(response.body)

@@ -1,0 +1,63 @@
+"""How a request comes in: read where there is room for it, given a place in the queue, and answered."""
+
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from serving.abandonment import Work, while_connected
+from serving.admission import Queue, Room
+from serving.schemas import Form
+from serving.settings import Settings
+from serving.uploads import Submission, read_submission
+
+FormType = TypeVar("FormType", bound=Form)
+
+
+class Intake(Generic[FormType]):
+    """Takes in the requests of one endpoint."""
+
+    def __init__(
+        self,
+        path: str,
+        form_type: type[FormType],
+        answer: Callable[[Submission[FormType], Work], Awaitable[BaseModel]],
+        *,
+        room: Room,
+        limits: Settings,
+    ) -> None:
+        """Set up an endpoint.
+
+        Args:
+            path: Its path.
+            form_type: The fields that may stand beside the files.
+            answer: Answers a request that is there.
+            room: For what clients send, to this endpoint and the others.
+            limits: How many requests, of how many files, and how slow.
+        """
+        self.form_type = form_type
+        self.answer = answer
+        self.room = room
+        self.limits = limits
+        self.queue = Queue(path, limits.max_queue)
+
+    async def __call__(self, request: Request) -> BaseModel:
+        """Return the answer to a request.
+
+        Raises:
+            Problem: It is not let in, or cannot be answered.
+            ClientDisconnect: The client has left.
+        """
+        self.queue.check()  # before anything is read that would have been sent for nothing
+        with self.room.for_request() as held:
+            submission = await read_submission(
+                request,
+                self.form_type,
+                max_images=self.limits.max_images,
+                pause_seconds=self.limits.read_timeout_seconds,
+                held=held,
+            )
+            with self.queue.place():
+                async with while_connected(request) as work:
+                    return await self.answer(submission, work)
