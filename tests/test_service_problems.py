@@ -74,7 +74,7 @@ def folded() -> bytes:
             id="nothing after the boundary",
         ),
         pytest.param(
-            {"files": {"images": GARBAGE}, "data": {"model": "m" * 2000}}, 400, "2,000 bytes", id="long"
+            {"files": {"images": GARBAGE}, "data": {"model": "m" * 2000}}, 400, "1,000 bytes", id="long"
         ),
         pytest.param(
             {"content": b"rubbish", "headers": {"content-type": "multipart/form-data"}},
