@@ -41,6 +41,7 @@ from serving.admission import Room
 from serving.connections import limit_connections
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
+from serving.headers import AnswerHeaders
 from serving.intake import Intake
 from serving.logs import write_json
 from serving.metrics import metrics
@@ -143,7 +144,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     def to_asgi(self, is_main: bool = True) -> Any:
         app = super().to_asgi(is_main=is_main)
         app.user_middleware = leaner(app.user_middleware)
-        return ProblemDocuments(app)
+        return AnswerHeaders(ProblemDocuments(app))
 
     @property
     def openapi_spec(self) -> Any:

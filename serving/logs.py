@@ -11,6 +11,8 @@ from typing import Any
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
 from pythonjsonlogger.json import JsonFormatter
 
+from serving.headers import request_id
+
 logger = logging.getLogger("python")  # of what nobody has caught
 
 # What BentoML and uvicorn add to each record for the sake of their own formats.
@@ -41,6 +43,7 @@ class JsonLines(JsonFormatter):
         for field in ("component", "trace"):  # which BentoML has put into brackets
             if field in log_data:
                 log_data[field] = log_data[field].strip(" []()")
+        log_data["request_id"] = request_id()
         return {field: value for field, value in log_data.items() if value != ""}
 
 

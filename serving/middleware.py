@@ -7,6 +7,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import MEDIA_TYPE, TooLargeError, problem_document
+from serving.headers import request_id
 from serving.responses import problem_response
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
@@ -56,7 +57,8 @@ class ProblemDocuments:
         except Exception:
             if start is not None and not answered:
                 raise
-            logger.exception("%s %s failed", scope["method"], scope["path"])
+            path = scope["raw_path"].decode("latin-1")  # in which no line can end
+            logger.exception("%s %s failed, request %s", scope["method"], path, request_id())
             if answered:  # Starlette answers and raises too; raised further, it would end the connection
                 return None
             await problem_response(problem_document(500, DEFECT))(scope, receive, send)

@@ -8,16 +8,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.errors import MEDIA_TYPE, MalformedRequestError, Problem
+from serving.headers import request_id
 from serving.metrics import metrics
+
+HEADERS_OF = {
+    HTTPStatus.TOO_MANY_REQUESTS: [("Retry-After", "1")],
+    HTTPStatus.UNAUTHORIZED: [
+        ("WWW-Authenticate", 'Bearer realm="driftbento"'),
+        ("WWW-Authenticate", 'Basic realm="driftbento", charset="UTF-8"'),
+    ],
+}
 
 
 def problem_response(document: Mapping[str, Any]) -> Response:
-    """Return a problem document as the response to a request, and count it."""
+    """Return a problem document as the response to a request, with the request's id, and count it."""
     metrics().count_refusal(document)
-    headers = {"Retry-After": "1"} if document["status"] == HTTPStatus.TOO_MANY_REQUESTS else None
-    return JSONResponse(
-        dict(document), status_code=document["status"], media_type=MEDIA_TYPE, headers=headers
-    )
+    members = dict(document)
+    if request_id():
+        members["request_id"] = request_id()
+    response = JSONResponse(members, status_code=document["status"], media_type=MEDIA_TYPE)
+    for name, value in HEADERS_OF.get(document["status"], ()):
+        response.headers.append(name, value)
+    return response
 
 
 async def answer_problem(_request: Request, problem: Exception) -> Response:

@@ -13,12 +13,14 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import Problem, StoppingError, TooSlowError
+from serving.headers import request_id
 from serving.responses import problem_response
 
 PATH_BEFORE = "driftbento.path"  # in the scope of a request whose path is hidden
 
 access = logging.getLogger("bentoml.access")  # which BentoML's own settings switch on and off
-LINE = '%s "%s %s" %d, %d bytes, %.1f ms'
+LINE = '%s "%s %s" %d, %d bytes, %.1f ms, key %s, request %s'
+KEY_NAME = "driftbento.key"  # in the scope of a request that has shown a key
 
 
 class Traffic:
@@ -90,7 +92,7 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
 
 
 class AccessLog:
-    """Write a line for every answer: who asked for what, the status, the bytes, and how long it took."""
+    """Write a line for every answer: who asked for what, with which key, what came out, how long it took."""
 
     def __init__(self, app: ASGIApp, *, silent: Collection[str]) -> None:
         self.app = app
@@ -119,7 +121,8 @@ class AccessLog:
                     "status": status,
                     "bytes": sent,
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),
+                    "key": scope.get(KEY_NAME, "-"),
                 }
-                access.info(LINE, *facts.values(), extra=facts)
+                access.info(LINE, *facts.values(), request_id(), extra=facts)
 
         return await self.app(scope, receive, send_noted)

@@ -71,7 +71,7 @@ def test_a_line_in_the_log_says_who_asked_for_what_and_what_came_out(caplog):
 
     quick, nowhere = (record.getMessage() for record in caplog.records)
     assert quick.startswith('127.0.0.1:123 "GET /quick" 200, 5 bytes, ')
-    assert quick.endswith(" ms")
+    assert quick.endswith(" ms, key -, request ")
     assert '"GET /nowhere" 404' in nowhere
 
 

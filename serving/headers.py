@@ -1,0 +1,69 @@
+"""What every answer carries: the id of its request, and what keeps browsers from making more of it."""
+
+import re
+from collections.abc import Iterable
+from contextvars import ContextVar
+from uuid import uuid4
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+REQUEST_ID = "X-Request-ID"
+WELL_FORMED = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+
+RAW_REQUEST_ID = REQUEST_ID.lower().encode()
+current: ContextVar[str] = ContextVar("request_id", default="")
+
+
+def request_id() -> str:
+    """Return the id of the request that is being answered, or nothing outside of one."""
+    return current.get()
+
+
+def request_id_of(headers: RawHeaders) -> str:
+    """Return the id that a request has brought with it, or a new one where it has none that can be kept."""
+    for name, value in headers:
+        if name == RAW_REQUEST_ID and WELL_FORMED.fullmatch(value):
+            return value.decode("ascii")
+    return uuid4().hex
+
+
+def answer_headers(headers: RawHeaders, request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer with those that every answer has, where it has not set them itself."""
+    said = list(headers)
+    names = {name.lower() for name, _ in said}
+    return [
+        *said,
+        *(header for header in SAFE if header[0] not in names),
+        (RAW_REQUEST_ID, request_id.encode("ascii")),
+    ]
+
+
+class AnswerHeaders:
+    """Give each request an id, and each answer that id and the headers that every answer has."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = request_id_of(scope["headers"])
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": answer_headers(message.get("headers", ()), given)}
+            await send(message)
+
+        token = current.set(given)
+        try:
+            return await self.app(scope, receive, send_with_headers)
+        finally:
+            current.reset(token)
