@@ -32,16 +32,18 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from serving import openapi
+from serving.access import Keys, read_keys, read_origins
 from serving.admission import Room
 from serving.connections import limit_connections
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
-from serving.headers import AnswerHeaders
+from serving.headers import REQUEST_ID, AnswerHeaders
 from serving.intake import Intake
 from serving.logs import write_json
 from serving.metrics import metrics
@@ -53,6 +55,8 @@ from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
 from serving.traffic import AccessLog, KnownEndpoints, Traffic
 from serving.workers import Roll
+
+HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"
 
 logger = logging.getLogger("bentoml.driftbento")
 if settings().log_format == "json":
@@ -215,25 +219,47 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
     Its metrics stay, and its tracing where an exporter is configured, and whatever an operator adds. Its
     context is for endpoints of another kind than those here.
     """
-    health, pages = ("/livez", "/readyz", "/healthz", "/metrics"), ("/", "/docs.json")
+    silent, pages = (*HEALTH, METRICS), ("/", "/docs.json")
     replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
     if not BentoMLContainer.tracing.exporter_type.get():
         replaced.add(OpenTelemetryMiddleware)
     limits = Middleware(
         Traffic,
         timeout_seconds=settings().timeout_seconds,
-        unlimited=health,
+        unlimited=silent,
     )
     kept = [
-        Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages, *health])
+        Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages, *silent])
         if one.cls is RunnerTrafficMetricsMiddleware
         else one
         for one in middleware
         if one.cls not in replaced
     ]
     if AccessLogMiddleware in {one.cls for one in middleware}:
-        kept.append(Middleware(AccessLog, silent=health))
-    return [*kept, limits]
+        kept.append(Middleware(AccessLog, silent=silent))
+    return [*kept, *guards(), limits]
+
+
+def guards() -> list[Any]:
+    """Return what says who may ask, as far as the operator has said so: web pages, and who has a key.
+
+    A browser asks whether a page may before it sends a key, and shows the page only answers that say so.
+    """
+    origins, keys = settings().cors_origins, settings().api_keys
+    found = list[Any]()
+    if origins is not None:
+        pages = Middleware(
+            CORSMiddleware,
+            allow_origins=read_origins(origins),
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", REQUEST_ID),
+            expose_headers=(REQUEST_ID,),
+        )
+        found.append(pages)
+    if keys is not None:
+        public = (*HEALTH, METRICS) if settings().public_metrics else HEALTH
+        found.append(Middleware(Keys, keys=read_keys(keys.get_secret_value()), public=public))
+    return found
 
 
 def load(model: BentoModel) -> Classifier | UnavailableModel:

@@ -18,6 +18,7 @@ SAFE = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
+STARTS = ("http.response.start", "websocket.http.response.start")
 RAW_REQUEST_ID = REQUEST_ID.lower().encode()
 current: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -53,12 +54,12 @@ class AnswerHeaders:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         given = request_id_of(scope["headers"])
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in STARTS:
                 message = {**message, "headers": answer_headers(message.get("headers", ()), given)}
             await send(message)
 

@@ -3,9 +3,10 @@
 from functools import cache
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serving.access import read_keys, read_origins
 from serving.engine import Choice
 from serving.images import MAX_PIXELS, MAX_SIDE
 
@@ -13,7 +14,7 @@ from serving.images import MAX_PIXELS, MAX_SIDE
 class Settings(BaseSettings):
     """The service's limits and its use of the machine."""
 
-    model_config = SettingsConfigDict(frozen=True)
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)  # which may be a key
 
     workers: int = Field(1, ge=1, description="Processes that answer requests.")
     torch_threads: int = Field(1, ge=1, description="Threads that one forward pass or drift test uses.")
@@ -69,6 +70,20 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="Of the log: text, or json, one object a line."
     )
+
+    @field_validator("api_keys")
+    @classmethod
+    def api_keys_can_be_read(cls, text: SecretStr | None) -> SecretStr | None:
+        if text is not None:
+            read_keys(text.get_secret_value())
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def cors_origins_can_be_read(cls, text: str | None) -> str | None:
+        if text is not None:
+            read_origins(text)
+        return text
 
 
 @cache
