@@ -34,10 +34,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from serving import openapi
+from serving import openapi, page
 from serving.access import Keys, read_keys, read_origins
 from serving.admission import Room
 from serving.connections import limit_connections
@@ -81,6 +81,11 @@ def response(content: BaseModel) -> Response:
 async def get_models(request: Request) -> Response:
     """Say which models are loaded, and what is known of them."""
     return response(request.app.state.registry.describe())
+
+
+async def get_page(_: Request) -> Response:
+    """Show the API in a browser."""
+    return HTMLResponse(page.PAGE, headers=page.HEADERS)
 
 
 # The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and
@@ -131,6 +136,7 @@ endpoints = Starlette(
         Route("/classify", post_classify, methods=["POST"]),
         Route("/drift", post_drift, methods=["POST"]),
         Route("/models", get_models, methods=["GET"]),
+        Route("/", get_page, methods=["GET"]),
     ],
     middleware=[Middleware(BodyLimit, max_bytes=settings().max_body_bytes)],
     exception_handlers={Problem: answer_problem, ClientDisconnect: answer_disconnect},
