@@ -8,7 +8,7 @@ answer of its own.
 import gc
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -159,12 +159,15 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     @property
     def openapi_spec(self) -> Any:
         document = super().openapi_spec
+        with_keys = settings().api_keys is not None
+        paths = openapi.behind_keys(openapi.paths(), public=public_paths()) if with_keys else openapi.paths()
         return attrs.evolve(
             document,
             openapi=openapi.VERSION,
             info=attrs.evolve(document.info, description=openapi.DESCRIPTION, contact=None),
-            paths=document.paths | {path: PathItem(**item) for path, item in openapi.paths().items()},
-            components={"schemas": openapi.components()},
+            paths={path: PathItem(**item) for path, item in paths.items()},
+            tags=None,
+            components=openapi.components(with_keys=with_keys),
         )
 
     def on_load_bento(self, bento: Any) -> None:
@@ -235,7 +238,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
         unlimited=silent,
     )
     kept = [
-        Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages, *silent])
+        Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages])
         if one.cls is RunnerTrafficMetricsMiddleware
         else one
         for one in middleware
@@ -263,9 +266,14 @@ def guards() -> list[Any]:
         )
         found.append(pages)
     if keys is not None:
-        public = (*HEALTH, METRICS) if settings().public_metrics else HEALTH
-        found.append(Middleware(Keys, keys=read_keys(keys.get_secret_value()), public=public))
+        digests = read_keys(keys.get_secret_value())
+        found.append(Middleware(Keys, keys=digests, public=public_paths()))
     return found
+
+
+def public_paths() -> Collection[str]:
+    """Return the paths that need no key where there are keys."""
+    return (*HEALTH, METRICS) if settings().public_metrics else HEALTH
 
 
 def load(model: BentoModel) -> Classifier | UnavailableModel:

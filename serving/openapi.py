@@ -1,5 +1,6 @@
 """The endpoints in the words of OpenAPI, made from the schemas that they use."""
 
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -29,53 +30,107 @@ ANSWERS = (ClassifyResponse, DriftResponse, ModelsResponse, ProblemDocument)
 IMAGES = "One file for each image."
 IMAGES_OR_ARCHIVE = "One file for each image, or a single .npy, .npz or .zip that holds them all."
 
-UPLOAD_PROBLEMS = (
+Problems = Sequence[type[errors.Problem]]
+
+# Any request can end in these: before anybody knows what it asks for, or in a defect.
+EVERYWHERE: Problems = (
     errors.MalformedRequestError,
-    errors.UnknownModelError,
+    errors.SlowClientError,
+    errors.HeadersTooLargeError,
+    errors.Problem,
+)
+LIMITED: Problems = (
+    *EVERYWHERE,
     errors.TooLargeError,
+    errors.OverloadedError,
+    errors.StoppingError,
+    errors.TooSlowError,
+)
+UPLOAD_PROBLEMS: Problems = (
+    *LIMITED,
+    errors.UnknownModelError,
     errors.UnsupportedTypeError,
     errors.UndecodableImageError,
     errors.ModelNotLoadedError,
 )
-DRIFT_PROBLEMS = (*UPLOAD_PROBLEMS, errors.NoDriftReferenceError, errors.UntestableBatchError)
+DRIFT_PROBLEMS: Problems = (*UPLOAD_PROBLEMS, errors.NoDriftReferenceError, errors.UntestableBatchError)
+READINESS_PROBLEMS: Problems = (*EVERYWHERE, errors.ModelNotLoadedError)
+
+HEADERS = {
+    "X-Request-ID": "That of the request, if it is 1 to 128 letters, digits and _.:-, and else a new one.",
+    "Retry-After": "Seconds after which to send the request again.",
+    "WWW-Authenticate": "How to send a key.",
+}
+HEADERS_OF = {HTTPStatus.TOO_MANY_REQUESTS: ["Retry-After"], HTTPStatus.UNAUTHORIZED: ["WWW-Authenticate"]}
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key."},
+    "basic": {"type": "http", "scheme": "basic", "description": "A key as the password, with any user name."},
+}
 
 
-def components() -> dict[str, Any]:
-    """Return the schemas of every answer."""
+def components(*, with_keys: bool) -> dict[str, Any]:
+    """Return the schemas of every answer, its headers, and how to send a key where there are keys."""
     _, schema = models_json_schema([(answer, "serialization") for answer in ANSWERS], ref_template=REFERENCE)
-    defined: dict[str, Any] = schema["$defs"]
-    return defined
+    described = {
+        name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in HEADERS.items()
+    }
+    defined = {"schemas": schema["$defs"], "headers": described}
+    return defined | {"securitySchemes": SCHEMES} if with_keys else defined
 
 
 def paths() -> dict[str, Any]:
-    """Return the path items of /classify, /drift and /models."""
+    """Return the path item of every endpoint, as it is where there are no keys."""
     return {
-        "/classify": {
-            "post": {
-                "summary": "Say what is in each image",
-                "operationId": "classify",
-                "tags": ["Service APIs"],
-                "requestBody": multipart(ClassifyForm, IMAGES),
-                "responses": answers(ClassifyResponse, UPLOAD_PROBLEMS),
-            }
-        },
-        "/drift": {
-            "post": {
-                "summary": "Say whether the images still come from the distribution the model was trained on",
-                "operationId": "drift",
-                "tags": ["Service APIs"],
-                "requestBody": multipart(DriftForm, IMAGES_OR_ARCHIVE),
-                "responses": answers(DriftResponse, DRIFT_PROBLEMS),
-            }
-        },
-        "/models": {
-            "get": {
-                "summary": "Say which models are loaded, and what is known of them",
-                "operationId": "models",
-                "tags": ["Service APIs"],
-                "responses": answers(ModelsResponse, ()),
-            }
-        },
+        "/classify": post(
+            "classify",
+            "Say what is in each image",
+            multipart(ClassifyForm, IMAGES),
+            answers(json_of(ClassifyResponse), UPLOAD_PROBLEMS),
+        ),
+        "/drift": post(
+            "drift",
+            "Say whether the images still come from the distribution the model was trained on",
+            multipart(DriftForm, IMAGES_OR_ARCHIVE),
+            answers(json_of(DriftResponse), DRIFT_PROBLEMS),
+        ),
+        "/models": get(
+            "models",
+            "Say which models are loaded, and what is known of them",
+            answers(json_of(ModelsResponse), LIMITED),
+        ),
+        "/livez": get("livez", "Say that somebody answers", answers(TEXT, EVERYWHERE)),
+        "/healthz": get("healthz", "Say that somebody answers, as /livez does", answers(TEXT, EVERYWHERE)),
+        "/readyz": get(
+            "readyz", "Say whether every worker has loaded every model", answers(TEXT, READINESS_PROBLEMS)
+        ),
+        "/metrics": get("metrics", "Give the metrics as Prometheus reads them", answers(TEXT, EVERYWHERE)),
+    }
+
+
+def behind_keys(items: dict[str, Any], *, public: Collection[str]) -> dict[str, Any]:
+    """Return path items as they are where there are keys, which public paths do not need."""
+    refused = problem_answers([errors.UnauthorizedError])
+    return {
+        path: item
+        if path in public
+        else {
+            method: operation
+            | {"security": [{scheme: []} for scheme in SCHEMES]}
+            | {"responses": dict(sorted((operation["responses"] | refused).items()))}
+            for method, operation in item.items()
+        }
+        for path, item in items.items()
+    }
+
+
+def post(name: str, summary: str, body: dict[str, Any], responses: dict[str, Any]) -> dict[str, Any]:
+    operation = {"summary": summary, "operationId": name, "tags": ["Images"]}
+    return {"post": operation | {"requestBody": body, "responses": responses}}
+
+
+def get(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "get": {"summary": summary, "operationId": name, "tags": ["The service"], "responses": responses}
     }
 
 
@@ -89,15 +144,29 @@ def multipart(form: type[Form], images: str) -> dict[str, Any]:
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
-def answers(answer: type[BaseModel], problems: tuple[type[errors.Problem], ...]) -> dict[str, Any]:
-    documented: dict[str, Any] = {"200": content("application/json", answer, HTTPStatus.OK.phrase)}
-    problems += (errors.OverloadedError, errors.TooSlowError)
+TEXT = {"text/plain": {"schema": {"type": "string"}}}
+
+
+def json_of(model: type[BaseModel], media_type: str = "application/json") -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": REFERENCE.format(model=model.__name__)}}}
+
+
+def answers(content: dict[str, Any], problems: Problems) -> dict[str, Any]:
+    good = {"description": HTTPStatus.OK.phrase, "headers": headers("X-Request-ID"), "content": content}
+    return {"200": good} | problem_answers(problems)
+
+
+def problem_answers(problems: Problems) -> dict[str, Any]:
+    documented = {}
     for status in sorted({problem.status for problem in problems}):
         titles = " or ".join(problem.title for problem in problems if problem.status == status)
-        documented[str(int(status))] = content(errors.MEDIA_TYPE, ProblemDocument, titles)
+        documented[str(int(status))] = {
+            "description": titles,
+            "headers": headers("X-Request-ID", *HEADERS_OF.get(status, ())),
+            "content": json_of(ProblemDocument, errors.MEDIA_TYPE),
+        }
     return documented
 
 
-def content(media_type: str, model: type[BaseModel], description: str) -> dict[str, Any]:
-    schema = {"$ref": REFERENCE.format(model=model.__name__)}
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+def headers(*names: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
