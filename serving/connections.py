@@ -6,13 +6,12 @@ text what is not HTTP. Whoever opens connections and sends next to nothing over 
 
 import asyncio
 import resource
-from typing import Any
 
 import uvicorn.config
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.errors import HeadersTooLargeError, MalformedRequestError, Problem, SlowClientError
+from serving.headers import answer_headers, request_id_of
 from serving.responses import problem_response
 from serving.settings import settings
 
@@ -140,7 +139,7 @@ class Connection(HttpToolsProtocol):
             if self.cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
-        self.transport.write(raw(problem_response(problem.document())))
+        self.transport.write(raw_answer(problem))
         if not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -155,8 +154,10 @@ def headers_too_large() -> HeadersTooLargeError:
     )
 
 
-def raw(response: Response) -> bytes:
-    """Return a response as it goes over a connection that is closed after it."""
-    headers: list[tuple[bytes, Any]] = [*response.raw_headers, (b"connection", b"close")]
-    lines = [STATUS_LINE[response.status_code], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+def raw_answer(problem: Problem) -> bytes:
+    """Return the answer to what is no request, as it goes over a connection that is closed after it."""
+    given = request_id_of(())
+    response = problem_response(problem.document() | {"request_id": given})
+    headers = [*answer_headers(response.raw_headers, given), (b"connection", b"close")]
+    lines = [STATUS_LINE[response.status_code], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
     return b"".join(lines) + bytes(response.body)

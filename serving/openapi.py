@@ -129,9 +129,7 @@ def post(name: str, summary: str, body: dict[str, Any], responses: dict[str, Any
 
 
 def get(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "get": {"summary": summary, "operationId": name, "tags": ["The service"], "responses": responses}
-    }
+    return {"get": {"summary": summary, "operationId": name, "tags": ["The service"], "responses": responses}}
 
 
 def multipart(form: type[Form], images: str) -> dict[str, Any]:
