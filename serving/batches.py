@@ -4,29 +4,24 @@ Pictures are decoded and prepared one after the other, so that only one of them 
 size.
 """
 
-import io
-import math
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from zipfile import ZipFile, ZipInfo
 
-import numpy as np
 from PIL import Image
 
+from serving.archives import ZIP_MAGIC, open_archive, read_member, visible_members
+from serving.arrays import NPY_MAGIC, as_images, read_array
 from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
-from serving.images import Pixels, check_content_type, decode_image
+from serving.images import Pixels, check_content_type, check_size, decode_image
 from serving.preparations import Preparation
 from serving.settings import Settings
-from serving.uploads import Upload
+from serving.shrinking import Spare, shrunk
+from serving.uploads import MAX_ECHO, Upload
 
-NPY_MAGIC = b"\x93NUMPY"
-ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
-CHANNELS = (1, 3, 4)
 PAUSE_EVERY, PAUSE_SECONDS = 4, 2e-4
 Pictures = Iterator[tuple[str, Image.Image | Problem]]
-
-ARRAY_SHAPES = "uint8 of shape (images, height, width), (images, height, width, 1, 3 or 4) or channels first"
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def read_batch(
         UndecodableImageError: An archive cannot be read, or its array holds no images.
         TooLargeError: An archive holds too much.
     """
-    pictures = open_pictures(uploads, limits, preparation.draft_side, archives=archives)
+    pictures = open_pictures(uploads, limits, preparation.spare, archives=archives)
     return [
         Item(index, name, picture if isinstance(picture, Problem) else preparation.prepare(picture))
         for index, (name, picture) in enumerate(giving_way(pictures, checkpoint))
@@ -82,113 +77,81 @@ def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
 
 
 def open_pictures(
-    uploads: list[Upload], limits: Settings, draft_side: int | None, *, archives: bool
+    uploads: list[Upload], limits: Settings, spare: Spare | None, *, archives: bool
 ) -> Pictures:
     """Return the pictures of all uploads, by name, each decoded when it is asked for."""
     held = [upload for upload in uploads if archives and is_archive(upload.data)]
     if not held:
-        return ((upload.filename, decode_upload(upload, limits, draft_side)) for upload in uploads)
+        return ((upload.filename, decode_upload(upload, limits, spare)) for upload in uploads)
     if len(uploads) > 1:
         raise MalformedRequestError(f"{held[0].filename} holds many images. Send it alone.")
-    if held[0].data.startswith(NPY_MAGIC):
-        return array_pictures(held[0].filename, held[0].data, limits)
-    return archive_pictures(held[0], limits, draft_side)
+    if starts_with(held[0].data, NPY_MAGIC):
+        return array_pictures(held[0].filename, held[0].data, limits, spare)
+    return archive_pictures(held[0], limits, spare)
 
 
-def is_archive(data: bytes) -> bool:
-    return data.startswith((NPY_MAGIC, *ZIP_MAGIC))
+def is_archive(data: bytes | memoryview) -> bool:
+    return starts_with(data, NPY_MAGIC, *ZIP_MAGIC)
 
 
-def decode_upload(upload: Upload, limits: Settings, draft_side: int | None) -> Image.Image | Problem:
+def starts_with(data: bytes | memoryview, *beginnings: bytes) -> bool:
+    return bytes(data[:8]).startswith(beginnings)
+
+
+def decode_upload(upload: Upload, limits: Settings, spare: Spare | None) -> Image.Image | Problem:
     try:
         check_content_type(upload.content_type)
-        return decode_image(upload.data, max_pixels=limits.max_pixels, draft_side=draft_side)
+        return decode_image(upload.data, max_pixels=limits.max_pixels, max_side=limits.max_side, spare=spare)
     except Problem as problem:
         return problem
 
 
-def archive_pictures(upload: Upload, limits: Settings, draft_side: int | None) -> Pictures:
-    """Return the pictures of a zip archive, or of the array in an `.npz`."""
+def archive_pictures(upload: Upload, limits: Settings, spare: Spare | None) -> Pictures:
+    """Return the pictures of a zip archive, or of the array in an `.npz`.
+
+    Raises:
+        UndecodableImageError: The archive is damaged, or its arrays leave open which holds the images.
+        TooLargeError: It holds too much.
+    """
+    archive = open_archive(upload.filename, upload.data, limits)
+    members = visible_members(archive)
+    if members and all(member.filename.endswith(".npy") for member in members):
+        wanted = [member for member in members if member.filename == "images.npy"] or members
+        if len(wanted) > 1:
+            names = ", ".join(member.filename.removesuffix(".npy") for member in members)
+            raise UndecodableImageError(
+                f"{upload.filename} holds the arrays {names[:MAX_ECHO]}. Call one of them images."
+            )
+        return array_pictures(upload.filename, read_member(archive, wanted[0]), limits, spare)
+    return ((member.filename, decode_member(archive, member, limits, spare)) for member in members)
+
+
+def decode_member(
+    archive: ZipFile, member: ZipInfo, limits: Settings, spare: Spare | None
+) -> Image.Image | Problem:
     try:
-        archive = zipfile.ZipFile(io.BytesIO(upload.data))
-        check_archive_size(archive.infolist(), limits)
-        members = [member for member in archive.infolist() if not is_hidden(member)]
-        if members and all(member.filename.endswith(".npy") for member in members):
-            wanted = [member for member in members if member.filename == "images.npy"] or members
-            if len(wanted) > 1:
-                names = ", ".join(member.filename.removesuffix(".npy") for member in members)
-                raise UndecodableImageError(
-                    f"{upload.filename} holds the arrays {names}. Call one of them images."
-                )
-            return array_pictures(upload.filename, archive.read(wanted[0]), limits)
-        contents = [(member.filename, archive.read(member)) for member in members]
-    except Problem:
-        raise
-    except Exception as error:  # noqa: BLE001 - zipfile and its decompressors raise a dozen types on damaged archives
-        raise UndecodableImageError(
-            f"{upload.filename} is a damaged archive ({error}). Send it again."
-        ) from None
-    return ((name, decode_upload(Upload(name, "", data), limits, draft_side)) for name, data in contents)
+        data = read_member(archive, member)
+    except Problem as problem:
+        return problem
+    return decode_upload(Upload(member.filename, "", data), limits, spare)
 
 
-def is_hidden(member: zipfile.ZipInfo) -> bool:
-    """Say whether a member is a folder, or one of the files that systems add by themselves."""
-    return member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/"))
+def array_pictures(
+    filename: str, data: bytes | memoryview, limits: Settings, spare: Spare | None
+) -> Pictures:
+    """Return the pictures of a `.npy` file's array.
 
-
-def check_archive_size(members: list[zipfile.ZipInfo], limits: Settings) -> None:
-    if len(members) > limits.max_images:
-        raise TooLargeError(
-            f"The archive holds {len(members)} files. Send at most {limits.max_images} at a time."
-        )
-    unpacked = sum(member.file_size for member in members)
-    if unpacked > limits.max_body_bytes:
-        raise TooLargeError(
-            f"The archive unpacks to {unpacked:,} bytes. Send at most {limits.max_body_bytes:,}."
-        )
-
-
-def array_pictures(filename: str, data: bytes, limits: Settings) -> Pictures:
-    """Return the pictures of a `.npy` file's array."""
+    Raises:
+        UndecodableImageError: It is damaged, or holds no images.
+        TooLargeError: It holds too many, or too large ones.
+    """
     images = as_images(read_array(filename, data))
     if len(images) > limits.max_images:
         raise TooLargeError(
             f"The array holds {len(images)} images. Send at most {limits.max_images} at a time."
         )
-    if math.prod(images.shape[1:3]) > limits.max_pixels:
-        raise TooLargeError(f"The array's images have more than {limits.max_pixels:,} pixels.")
-    return ((f"{filename}[{index}]", Image.fromarray(image)) for index, image in enumerate(images))
-
-
-def read_array(filename: str, data: bytes) -> Pixels:
-    """Read a `.npy` file of uint8 without copying it, unpickling it, or trusting the size that it claims."""
-    stream = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        shape, column_major, dtype = read_header[version](stream)
-        if dtype != np.uint8:
-            raise UndecodableImageError(f"{filename} holds {dtype}. Send {ARRAY_SHAPES}.")
-        if not all(type(side) is int and side >= 0 for side in shape):
-            raise UndecodableImageError(f"{filename} has the shape {shape}. Send {ARRAY_SHAPES}.")
-        pixels = np.frombuffer(data, dtype=np.uint8, offset=stream.tell())
-        return pixels.reshape(shape, order="F" if column_major else "C")
-    except Problem:
-        raise
-    except Exception as error:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways
-        raise UndecodableImageError(f"{filename} is a damaged NumPy file ({error}). Send it again.") from None
-
-
-def as_images(array: Pixels) -> Pixels:
-    """Return an array of images as (images, height, width) or (images, height, width, 3 or 4)."""
-    if array.ndim == 4 and array.shape[3] not in CHANNELS and array.shape[1] in CHANNELS:
-        array = np.moveaxis(array, 1, 3)
-    if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
-    well_formed = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in CHANNELS)
-    if not well_formed or 0 in array.shape[1:]:
-        raise UndecodableImageError(f"The array's shape is {array.shape}. Send {ARRAY_SHAPES}.")
-    return np.ascontiguousarray(array)
+    height, width = images.shape[1:3]
+    check_size((width, height), max_pixels=limits.max_pixels, max_side=limits.max_side)
+    return (
+        (f"{filename}[{index}]", shrunk(Image.fromarray(image), spare)) for index, image in enumerate(images)
+    )

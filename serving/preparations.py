@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from serving.digits import to_mnist
+from serving.digits import MAX_WORKING_SIZE, to_mnist
 from serving.images import Pixels
 from serving.photographs import crop_photograph
+from serving.shrinking import Spare
 
 # Resizing looks at more pixels than it makes; twice as many on a side are enough not to see a difference.
-DRAFT_FACTOR = 2
+SPARE_FACTOR = 2
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class Preparation:
 
     Attributes:
         prepare: Makes a picture into uint8 of shape (C, H, W).
-        draft_side: A large JPEG may be decoded at a half, a quarter or an eighth of its size as long as its
-            short side keeps so many pixels; None where every pixel counts.
+        spare: By which whole factor a picture of some width and height may be made smaller before; None where
+            every pixel counts.
     """
 
     prepare: Callable[[Image.Image], Pixels]
-    draft_side: int | None = None
+    spare: Spare | None = None
 
 
 def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
@@ -40,17 +41,25 @@ def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
 
 
 def digits(_metadata: Mapping[str, Any]) -> Preparation:
-    return Preparation(prepare_digit)
+    return Preparation(prepare_digit, spare_of_digit)
 
 
 def prepare_digit(image: Image.Image) -> Pixels:
     return to_mnist(image)[np.newaxis]  # (1, 28, 28)
 
 
+def spare_of_digit(size: tuple[int, int]) -> int:
+    return max(1, max(size) // (SPARE_FACTOR * MAX_WORKING_SIZE))
+
+
 def photographs(metadata: Mapping[str, Any]) -> Preparation:
     resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
     prepare = partial(crop_photograph, resize_size=resize_size, crop_size=crop_size)
-    return Preparation(prepare, DRAFT_FACTOR * resize_size)
+    return Preparation(prepare, partial(spare_of_photograph, short_side=SPARE_FACTOR * resize_size))
+
+
+def spare_of_photograph(size: tuple[int, int], *, short_side: int) -> int:
+    return max(1, min(size) // short_side)
 
 
 PREPARATIONS: Mapping[str, Callable[[Mapping[str, Any]], Preparation]] = {

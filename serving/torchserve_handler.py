@@ -67,8 +67,7 @@ class TorchServeHandler:
             data = row.get("data", row.get("body"))
             if not isinstance(data, bytes | bytearray):
                 raise UnsupportedTypeError("Send the bytes of an image: as the body, or as the field `data`.")
-            draft_side = self.preparation.draft_side
-            picture = decode_image(bytes(data), max_pixels=MAX_PIXELS, draft_side=draft_side)
+            picture = decode_image(bytes(data), max_pixels=MAX_PIXELS, spare=self.preparation.spare)
             return self.preparation.prepare(picture), top_k
         except Problem as problem:
             return problem

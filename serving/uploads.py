@@ -31,7 +31,7 @@ class Upload:
 
     filename: str
     content_type: str
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True)

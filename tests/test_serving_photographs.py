@@ -11,8 +11,10 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from serving.images import decode_image
 from serving.photographs import crop_photograph
+from serving.preparations import preparation_of
 
 SIZES = {"resize_size": 256, "crop_size": 224}
+SPARE = preparation_of({"preprocessing": "photograph"} | SIZES).spare
 
 
 def as_torchvision_sees(image: Image.Image, *, resize_size: int, crop_size: int) -> np.ndarray:
@@ -90,7 +92,7 @@ def test_a_large_jpeg_decoded_at_a_fraction_of_its_size_looks_the_same(photograp
     data = stream.getvalue()
 
     whole = decode_image(data, max_pixels=10**8)
-    draft = decode_image(data, max_pixels=10**8, draft_side=512)
+    draft = decode_image(data, max_pixels=10**8, spare=SPARE)
 
     assert whole.size == (512 * scale, 512 * scale)
     assert draft.size == (512, 512)
@@ -102,7 +104,7 @@ def test_a_jpeg_that_is_not_large_is_decoded_in_full(photographs):
     stream = io.BytesIO()
     photographs[0].resize((700, 1000)).save(stream, "JPEG")
 
-    assert decode_image(stream.getvalue(), max_pixels=10**8, draft_side=512).size == (700, 1000)
+    assert decode_image(stream.getvalue(), max_pixels=10**8, spare=SPARE).size == (700, 1000)
 
 
 def test_pil_to_tensor_agrees_on_the_order_of_the_channels(photographs):

@@ -1,0 +1,76 @@
+"""What a file claims of itself, looked at before a decoder believes it."""
+
+import re
+import struct
+
+from serving.errors import UndecodableImageError
+
+# Nobody's files come near these. Past them a few megabytes could keep a decoder busy for minutes, or become
+# gigabytes of Python's numbers.
+MAX_SCANS = 100  # of a JPEG: encoders make some ten, and each goes over the whole picture
+MAX_EXIF_SEGMENTS = 16  # of a JPEG, 64 KiB each
+MAX_TAG_VALUES = 200_000  # of one of a TIFF's tags; the largest usual ones say where each tile lies
+
+JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+WITHOUT_LENGTH = (0x01, 0xD8)
+TIFF_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+TIFF_STRINGS = (1, 2, 7)  # the types of which Pillow makes one string, not one number for each
+
+
+def check_header(data: bytes | memoryview) -> None:
+    """Refuse a JPEG or TIFF file whose structure, not its picture, would take too much to read.
+
+    Raises:
+        UndecodableImageError: It has too many scans, too much metadata, or is a BigTIFF.
+    """
+    start = bytes(data[:4])
+    if start.startswith(b"\xff\xd8"):
+        check_jpeg(data)
+    elif start[:2] in {b"II", b"MM"}:
+        check_tiff(data, start)
+
+
+def check_jpeg(data: bytes | memoryview) -> None:
+    # What looks like a scan may be part of a thumbnail, or of a film after the picture: count twice.
+    if occurrences(rb"\xff\xda", data) > MAX_SCANS and scans_of_jpeg(data) > MAX_SCANS:
+        raise UndecodableImageError(f"The JPEG has more than {MAX_SCANS} scans. Send it with fewer.")
+    if occurrences(rb"Exif\0\0", data) > MAX_EXIF_SEGMENTS:
+        raise UndecodableImageError(
+            f"The JPEG has more than {MAX_EXIF_SEGMENTS} segments of EXIF data. Send it without."
+        )
+
+
+def occurrences(pattern: bytes, data: bytes | memoryview) -> int:
+    return sum(1 for _ in re.finditer(pattern, data))
+
+
+def scans_of_jpeg(data: bytes | memoryview) -> int:
+    """Count the scans of a JPEG, as a decoder meets them."""
+    position, scans = 2, 0
+    while found := JPEG_MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker == END_OF_IMAGE:
+            break
+        scans += marker == START_OF_SCAN
+        if marker not in WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return scans
+
+
+def check_tiff(data: bytes | memoryview, start: bytes) -> None:
+    """Look at the tags of the first picture, each of 12 bytes: its number, type, count, and where it lies."""
+    order = TIFF_BYTE_ORDERS.get(start)
+    if order is None:
+        raise UndecodableImageError("The file is no TIFF, or one for files over 4 GB. Send a usual TIFF.")
+    try:
+        (offset,) = struct.unpack_from(f"{order}L", data, 4)
+        (n_tags,) = struct.unpack_from(f"{order}H", data, offset)
+        tags = data[offset + 2 : offset + 2 + 12 * n_tags]
+        for tag, kind, count, _ in struct.iter_unpack(f"{order}HHLL", tags[: len(tags) // 12 * 12]):
+            if kind not in TIFF_STRINGS and count > MAX_TAG_VALUES:
+                raise UndecodableImageError(
+                    f"The TIFF has {count:,} values in its tag {tag}. Send at most {MAX_TAG_VALUES:,}."
+                )
+    except struct.error:
+        raise UndecodableImageError("The TIFF ends before its first picture. Send it complete.") from None

@@ -1,0 +1,49 @@
+"""Large pictures made smaller as soon as they are decoded, where a model wants less of them."""
+
+import math
+from collections.abc import Callable
+
+from PIL import Image
+
+# By which whole factor a picture of some width and height may be made smaller before it is prepared.
+Spare = Callable[[tuple[int, int]], int]
+
+# Pictures of up to so many pixels are prepared exactly as they are. Larger ones would take too much memory.
+LARGE_PIXELS = 4_000_000
+STRIP_PIXELS = 1_000_000  # that are converted at a time
+
+
+def shrunk(image: Image.Image, spare: Spare | None) -> Image.Image:
+    """Return a picture of which a large one has as few pixels as its model can spare, any other as it is.
+
+    Each pixel becomes the mean of a square of them.
+    """
+    factor = spare(image.size) if spare and is_large(image) else 1
+    if factor == 1:
+        return image
+    rows = max(1, STRIP_PIXELS // (image.width * factor)) * factor
+    whole: Image.Image | None = None
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        mean = averageable(strip).reduce(factor)
+        if whole is None:
+            whole = Image.new(mean.mode, (mean.width, math.ceil(image.height / factor)))
+        whole.paste(mean, (0, top // factor))
+    assert whole is not None  # a picture has at least one row
+    whole.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return whole
+
+
+def is_large(image: Image.Image) -> bool:
+    return image.width * image.height > LARGE_PIXELS
+
+
+def averageable(image: Image.Image) -> Image.Image:
+    """Return an image in a mode whose pixels have a mean; those of a palette's indices mean nothing."""
+    if image.mode.startswith("I;16"):
+        return image.convert("I")
+    if image.mode in {"I", "F", "LA", "La", "RGBA", "RGBa"}:
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode))
