@@ -31,6 +31,8 @@ PngImagePlugin.MAX_TEXT_MEMORY = 8 * 2**20  # of the 64 MiB that a few bytes of 
 # Of damaged files, each in words of its own that Python would remember, and of sizes that are no fault here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
+pillows_limit = threading.Lock()  # held while it is another
 one_large_image = threading.Lock()  # held while one is decoded, so that the memory for it is needed once
 
 
@@ -68,11 +70,8 @@ def decode_image(
     if not data:
         raise UndecodableImageError("The file is empty. Send the bytes of an image.")
     check_header(data)
-    # Some decoders make room for a picture as soon as they open it, and heed this alone. It is one for all
-    # threads, which are all called with the same limit.
-    Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment] # a fraction will do
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with opened(data, max_pixels) as image:
             check_size(image.size, max_pixels=max_pixels, max_side=max_side)
             check_memory(image, max_pixels)
             with turn_of(image):
@@ -91,6 +90,21 @@ def decode_image(
         raise UndecodableImageError(f"The image is damaged ({error}). Send it again, complete.") from None
 
 
+def opened(data: bytes | memoryview, max_pixels: int) -> Image.Image:
+    """Return an image of which the header alone is read.
+
+    Some of Pillow's decoders make room for the picture already, and heed a limit of Pillow's own, of which
+    there is one for all threads. It is twice what it is set to.
+    """
+    with pillows_limit:
+        usual = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment] # a fraction will do
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+
+
 def turn_of(image: Image.Image) -> AbstractContextManager[object]:
     """Return what to hold while an image is decoded: a large one waits until no other is."""
     return one_large_image if is_large(image) else nullcontext()
@@ -104,7 +118,8 @@ def load(image: Image.Image, spare: Spare | None) -> Image.Image:
     image.load()
     if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
         del image.info["exif"]
-    return ImageOps.exif_transpose(shrunk(image, spare))
+    picture = shrunk(image, spare)
+    return ImageOps.exif_transpose(picture) if picture.info else picture  # which has nothing to turn it by
 
 
 def check_size(size: tuple[int, int], *, max_pixels: int, max_side: int) -> None:
