@@ -48,7 +48,7 @@ from serving.intake import Intake
 from serving.logs import write_json
 from serving.metrics import metrics
 from serving.middleware import BodyLimit, ProblemDocuments
-from serving.models import Classifier, UnavailableModel, load_classifier
+from serving.models import MEND, Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
 from serving.responses import answer_disconnect, answer_problem
 from serving.schemas import ClassifyForm, DriftForm
@@ -143,13 +143,37 @@ endpoints = Starlette(
 )
 
 
+def newest(name: str) -> BentoModel | UnavailableModel | None:
+    """Return the newest version of a model, or say why it cannot be looked up, or that there is none."""
+    model = BentoModel(f"{name}:latest")
+    try:
+        return model if look_up(model) else None
+    except ModelNotLoadedError as error:
+        return UnavailableModel(name, "", error.detail)
+
+
+def look_up(model: BentoModel) -> Any:
+    """Return what the store says of a model, None where it has none.
+
+    Raises:
+        ModelNotLoadedError: The store is damaged.
+    """
+    try:
+        return model.stored
+    except Exception as error:
+        logger.exception("%s could not be looked up in the model store", model.tag)
+        raise ModelNotLoadedError(
+            f"model.yaml of {model.tag.name}, or the file that names its latest version, is missing or "
+            f"damaged. {MEND}"
+        ) from error
+
+
 class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is not typed
     """A BentoML service whose errors are problem documents, and that describes the mounted endpoints too."""
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        newest = [BentoModel(f"{name}:latest") for name in TRAINING_COMMANDS]
-        self.models = [model for model in newest if model.stored is not None]
+        self.models = [found for found in map(newest, TRAINING_COMMANDS) if isinstance(found, BentoModel)]
 
     def to_asgi(self, is_main: bool = True) -> Any:
         app = super().to_asgi(is_main=is_main)
@@ -190,7 +214,12 @@ class DriftBento:
     def __init__(self) -> None:
         torch.set_num_threads(settings().torch_threads)
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
-        self.registry = Registry({model.tag.name: load(model) for model in models})
+        damaged = {
+            found.name: found
+            for found in map(newest, TRAINING_COMMANDS)
+            if isinstance(found, UnavailableModel)
+        }
+        self.registry = Registry(damaged | {model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
         dispatcher, limits = Dispatcher(self.registry, settings()), settings()
         room = Room(limits.max_held_bytes)
@@ -278,19 +307,18 @@ def public_paths() -> Collection[str]:
 
 def load(model: BentoModel) -> Classifier | UnavailableModel:
     """Load a model from the store, or say why that cannot be done."""
-    stored = model.stored
-    if stored is None:
-        return UnavailableModel(
-            model.tag.name, str(model.tag.version), f"{model.tag} is not in the model store."
-        )
+    version = str(model.tag.version)
     try:
+        stored = look_up(model)
+        if stored is None:
+            raise ModelNotLoadedError(f"{model.tag} is not in the model store.")
         version = str(stored.tag.version)
         classifier = load_classifier(
             Path(stored.path), stored.tag.name, version, stored.info.metadata, precision=settings().precision
         )
     except ModelNotLoadedError as error:
-        logger.warning("%s is not served. %s", stored.tag, error.detail)
-        return UnavailableModel(stored.tag.name, version, error.detail)
+        logger.warning("%s:%s is not served. %s", model.tag.name, version, error.detail)
+        return UnavailableModel(model.tag.name, version, error.detail)
     logger.info(
         "Serving %s, %s classes, in %s", classifier.tag, len(classifier.labels), classifier.engine.precision
     )

@@ -1,8 +1,10 @@
 """A classifier as it lies in the model store: TorchScript, class names, drift reference, golden answers."""
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
-from drift import Reference
+from drift import InvalidReferenceError, Reference
 from serving.engine import Choice, Engine, load_engine
 from serving.errors import ModelNotLoadedError
 from serving.images import Pixels
@@ -21,6 +23,9 @@ from serving.metrics import Meter, metrics
 from serving.preparations import Preparation, preparation_of
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
+
+GOLDEN = ("images", "logits", "features")
+MEND = "Copy the model into the store again, or train it again, and restart the service."
 
 
 @dataclass(frozen=True)
@@ -115,25 +120,77 @@ def load_classifier(
     Raises:
         ModelNotLoadedError: A file is missing or damaged, or the golden check fails.
     """
-    try:
-        golden = load_file(folder / "golden.safetensors")
+    tag = f"{name}:{version}"
+    with reading("golden.safetensors", tag):
+        golden = load_golden(folder / "golden.safetensors")
+    with reading("model.pt", tag):
+        check_weights(folder / "model.pt", metadata)
         takes = metadata.get("precisions", ["float32"])
         engine = load_engine(folder / "model.pt", golden, takes=takes, precision=precision)
+    with reading("labels.json", tag):
         labels = json.loads((folder / "labels.json").read_text())
-        reference_file = folder / "reference.safetensors"
+    reference_file = folder / "reference.safetensors"
+    with reading(reference_file.name, tag):
         reference = Reference.load(reference_file) if reference_file.exists() else None
-        check_fit(golden, labels, reference)
-        return Classifier(name, version, metadata, labels, reference, engine, preparation_of(metadata))
-    except ModelNotLoadedError:
-        raise
+    with reading("model.yaml", tag):
+        check_fit(golden, labels, reference, metadata)
+        preparation = preparation_of(metadata)
+    return Classifier(name, version, metadata, labels, reference, engine, preparation)
+
+
+@contextmanager
+def reading(file: str, tag: str) -> Iterator[None]:
+    """Say which model cannot be loaded and which of its files is at fault; where that lies, the log says.
+
+    Raises:
+        ModelNotLoadedError: Something is.
+    """
+    try:
+        yield
+    except ModelNotLoadedError as error:
+        raise ModelNotLoadedError(f"{tag}: {error.detail}") from error
     except Exception as error:
-        logger.exception("%s:%s could not be loaded", name, version)
+        logger.exception("%s of %s could not be loaded", file, tag)
+        fault = "is damaged"
+        if isinstance(error, FileNotFoundError):
+            fault = "is missing"
+        elif isinstance(error, (OSError, MemoryError)):
+            fault = f"cannot be read ({type(error).__name__})"
+        elif isinstance(error, InvalidReferenceError):
+            fault = "is damaged, or comes from another version of this software"
+        raise ModelNotLoadedError(f"{tag}: {file} {fault}. {MEND}") from error
+
+
+def load_golden(path: Path) -> dict[str, Tensor]:
+    """Return what the model saw and answered in training.
+
+    Raises:
+        ValueError: Some of it is not there.
+    """
+    # Read, not mapped into memory: whoever cuts a mapped file short kills the process.
+    golden = load(path.read_bytes())
+    if missing := sorted(set(GOLDEN) - golden.keys()):
+        raise ValueError(f"{path} lacks {', '.join(missing)}.")
+    return golden
+
+
+def check_weights(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Make sure that a script is the one that training has stored.
+
+    Raises:
+        ModelNotLoadedError: It is not.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != metadata.get("weights_sha256", found):
         raise ModelNotLoadedError(
-            f"{name}:{version} could not be loaded: {type(error).__name__}. The log says more."
-        ) from error
+            f"{path.name} is damaged or another model's: its checksum is not the one in model.yaml. {MEND}"
+        )
 
 
-def check_fit(golden: Mapping[str, Tensor], labels: Any, reference: Reference | None) -> None:
+def check_fit(
+    golden: Mapping[str, Tensor], labels: Any, reference: Reference | None, metadata: Mapping[str, Any]
+) -> None:
     """Make sure that class names and reference are those of the model.
 
     Raises:
@@ -145,12 +202,17 @@ def check_fit(golden: Mapping[str, Tensor], labels: Any, reference: Reference | 
         or len(labels) != n_classes
         or not all(isinstance(x, str) for x in labels)
     ):
-        raise ModelNotLoadedError(f"labels.json does not hold {n_classes} names, one for each class.")
-    if reference is not None and reference.features.shape[1] != n_features:
+        raise ModelNotLoadedError(f"labels.json does not hold {n_classes} names, one for each class. {MEND}")
+    if reference is None:
+        return
+    of_features, of_classes = reference.features.shape[1], reference.probabilities.shape[1]
+    if of_features != n_features:
         raise ModelNotLoadedError(
-            f"The drift reference has {reference.features.shape[1]} features; the model has {n_features}."
+            f"reference.safetensors has {of_features} features; the model has {n_features}. {MEND}"
         )
-    if reference is not None and reference.probabilities.shape[1] not in (0, n_classes):
+    if of_classes not in (0, n_classes):
         raise ModelNotLoadedError(
-            f"The drift reference has {reference.probabilities.shape[1]} classes; the model has {n_classes}."
+            f"reference.safetensors has {of_classes} classes; the model has {n_classes}. {MEND}"
         )
+    if reference.source not in ("", metadata.get("weights_sha256")):
+        raise ModelNotLoadedError(f"reference.safetensors holds another model's features. {MEND}")

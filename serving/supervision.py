@@ -8,6 +8,7 @@ does not replace a dead worker, which is in containers, it ends the service, for
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -55,6 +56,8 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
     def initialize(self, evpub_socket: Any, sockets: Any, arbiter: Any) -> None:
         super().initialize(evpub_socket, sockets, arbiter)
         arbiter.ctrl.check_delay = CHECK_EVERY_SECONDS * 1000
+        # By the clock on the wall, which may be set back, the next look at the workers could be hours away.
+        arbiter.loop.time = time.monotonic
 
     def reap_process(self, pid: int, status: int | None = None) -> None:
         worker = self.processes.get(pid)

@@ -1,5 +1,8 @@
 """Models from the store: loaded, checked against what training saw, or refused with the reason."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +57,34 @@ def test_other_answers_than_in_training_fail_the_golden_check(fake_model_folder,
 def test_a_damaged_file_is_a_model_that_is_not_loaded(fake_model_folder, file):
     (fake_model_folder / file).write_bytes(b"damaged")
 
-    with pytest.raises(ModelNotLoadedError, match="fake:1 could not be loaded"):
+    with pytest.raises(ModelNotLoadedError, match=f"^fake:1: {file} is damaged"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+def test_a_script_that_is_not_the_one_that_was_trained_is_refused(fake_model_folder):
+    script = (fake_model_folder / "model.pt").read_bytes()
+    facts = DIGITS | {"weights_sha256": hashlib.sha256(script).hexdigest()}
+    load_classifier(fake_model_folder, "fake", "1", facts)
+
+    (fake_model_folder / "model.pt").write_bytes(script + b"more")
+
+    with pytest.raises(ModelNotLoadedError, match=r"^fake:1: model.pt .* its checksum is not"):
+        load_classifier(fake_model_folder, "fake", "1", facts)
+
+
+def test_golden_answers_that_lack_a_part_are_refused(fake_model_folder):
+    golden = load_file(fake_model_folder / "golden.safetensors")
+    save_file({"images": golden["images"]}, fake_model_folder / "golden.safetensors")
+
+    with pytest.raises(ModelNotLoadedError, match=r"^fake:1: golden.safetensors is damaged"):
+        load_classifier(fake_model_folder, "fake", "1", DIGITS)
+
+
+def test_a_reference_of_another_models_features_is_refused(fake_model_folder):
+    reference = Reference.load(fake_model_folder / "reference.safetensors")
+    replace(reference, source="another").save(fake_model_folder / "reference.safetensors")
+
+    with pytest.raises(ModelNotLoadedError, match="another model's features"):
         load_classifier(fake_model_folder, "fake", "1", DIGITS)
 
 
