@@ -5,6 +5,7 @@ Every label comes from what the service has loaded or was written for, and none 
 
 import os
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from typing import Any, get_args
 import psutil
 from prometheus_client import Counter, Gauge, Histogram
 
+from serving import metric_files
 from serving.errors import TYPE_PREFIX, Problem
 from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
 
@@ -109,7 +111,18 @@ class Metrics:
 
 def last(name: str, meaning: str) -> Gauge:
     """Return a gauge of the last drift test, whichever worker has made it."""
-    return Gauge(name, meaning, ["model", "detector"], multiprocess_mode="mostrecent")
+    return Last(name, meaning, ["model", "detector"], multiprocess_mode="mostrecent")
+
+
+class Last(Gauge):
+    """A gauge of what was set last in any worker, by the clock that is never set back.
+
+    By prometheus_client's, which may be, a worker's value would pass for the last one until the time at which
+    it was set has come again.
+    """
+
+    def set(self, value: float) -> None:
+        self._value.set(value, timestamp=time.monotonic())
 
 
 def reason_of(document: Mapping[str, Any]) -> str:
@@ -125,7 +138,11 @@ def metrics() -> Metrics:
     """Return the metrics, made when they are first asked for.
 
     That is in a worker: before it, BentoML has not said yet where the workers add theirs up.
+
+    Raises:
+        OSError: There is no room for them.
     """
+    metric_files.reserve()
     return Metrics()
 
 

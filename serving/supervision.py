@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import circus.watcher
@@ -17,6 +18,7 @@ from circus.process import DEAD_OR_ZOMBIE
 from prometheus_client.multiprocess import mark_process_dead
 from tornado import gen
 
+from serving.metric_files import release
 from serving.settings import settings
 from serving.workers import Roll
 
@@ -64,6 +66,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         super().reap_process(pid, status)
         # Or /metrics would add what it held to what the others hold, for ever.
         mark_process_dead(pid, self.metrics)  # type: ignore[no-untyped-call]
+        release(pid, Path(self.metrics))
         if worker is None or worker.stopping or status is None or not self.is_active():
             return
         was_ready = self.roll.has_seen(pid)

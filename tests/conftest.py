@@ -22,6 +22,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 import httpx
 import hypothesis
 import numpy as np
+import production
 import psutil
 import pytest
 import skimage.data
@@ -51,6 +52,7 @@ hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("seeded")
 
 Serve = Callable[..., AbstractContextManager[httpx.Client]]
+start = production.start  # a fixture
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,107 +1,19 @@
 """The service as production runs it: it loses workers, is told to stop, and says so in its log."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import httpx
 import psutil
-import pytest
+from production import WITHIN_SECONDS, Service
 
-ROOT = Path(__file__).parent.parent
 PROBLEM = "application/problem+json"
-WITHIN_SECONDS = 90  # on a busy machine; it takes some five
 CONTAINER = {"BENTOML_CONTAINERIZED": "true"}  # as BentoML's images have it
-
-
-@dataclass
-class Service:
-    """A service that runs: its process, and what asks it and reads its log."""
-
-    process: subprocess.Popen[bytes]
-    client: httpx.Client
-    log: Path
-
-    @property
-    def workers(self) -> list[psutil.Process]:
-        alive = (one for one in self.children if one.status() != psutil.STATUS_ZOMBIE)
-        return [one for one in alive if "_bentoml_impl.worker.service" in one.cmdline()]
-
-    @property
-    def children(self) -> list[psutil.Process]:
-        """All children of the process, those included that ended and of which it has not taken notice."""
-        return psutil.Process(self.process.pid).children()
-
-    def readiness(self) -> httpx.Response | None:
-        """What /readyz answers on a connection of its own, if anybody does."""
-        try:
-            return httpx.get(f"{self.client.base_url}/readyz", timeout=10)
-        except httpx.TransportError:
-            return None
-
-
-Start = Callable[..., AbstractContextManager[Service]]
-
-
-@pytest.fixture(scope="module")
-def start(store, tmp_path_factory) -> Start:
-    """Return a context manager that starts the service beside a child that it knows nothing of."""
-
-    @contextmanager
-    def starting(*, until_ready: bool = True, **settings: str) -> Iterator[Service]:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = str(listener.getsockname()[1])
-        log = tmp_path_factory.mktemp("service") / "log"
-        serve = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", port]
-        environment = os.environ | {"BENTOML_HOME": str(store)} | settings
-        with (
-            log.open("wb") as output,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
-        ):
-            process = subprocess.Popen(
-                ["sh", "-c", 'sleep 1 & exec "$@"', "sh", *serve],
-                cwd=ROOT,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            service = Service(process, client, log)
-            try:
-                if until_ready:
-                    wait_for(lambda: is_ready(service), service)
-                yield service
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-    return starting
-
-
-def is_ready(service: Service) -> bool:
-    assert service.process.poll() is None, service.log.read_text()
-    answer = service.readiness()
-    return answer is not None and answer.is_success
-
-
-def wait_for(condition: Callable[[], object], service: Service) -> None:
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, service.log.read_text()
-        time.sleep(0.02)
 
 
 class Upload:
@@ -115,7 +27,7 @@ class Upload:
         self.rest = body[-100:]
         self.connection = socket.create_connection((url.host, url.port), timeout=WITHIN_SECONDS)
         self.connection.sendall(f"POST /classify HTTP/1.1\r\n{head}\r\n".encode() + body[:-100])
-        wait_for(lambda: self.worker_of(service), service)
+        service.wait_for(lambda: self.worker_of(service))
 
     def worker_of(self, service: Service) -> psutil.Process | None:
         """The worker that has taken the connection, once one has."""
@@ -141,15 +53,15 @@ def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_e
     drift = as_files(held_out.images[:200]) * 5  # which takes seconds
     with start(WORKERS="2", GRACE_SECONDS="60", LOG_FORMAT="json") as service, ThreadPoolExecutor() as pool:
         bad = service.client.post("/classify", content=b"?", headers={"content-type": "text/plain"})
-        wait_for(lambda: '"status": 415' in service.log.read_text(), service)
+        service.wait_for(lambda: '"status": 415' in service.log.read_text())
         killed = service.workers[0]
         killed.kill()
-        wait_for(lambda: not is_ready(service), service)
+        service.wait_for(lambda: not service.is_ready())
         without_it, alive = service.readiness(), service.client.get("/livez")
-        wait_for(lambda: is_ready(service), service)
+        service.wait_for(service.is_ready)
         workers = service.workers
-        wait_for(
-            lambda: len(service.children) == 2, service
+        service.wait_for(
+            lambda: len(service.children) == 2
         )  # the worker and the child that ended are no more
 
         held = sum(worker.memory_info().rss for worker in workers)
@@ -158,14 +70,14 @@ def test_a_service_in_production_replaces_a_worker_and_stops_when_told_to_with_e
         idle = socket.create_connection((service.client.base_url.host, service.client.base_url.port))
         upload = Upload(service, as_files(held_out.images[:4]))
         drifts = [pool.submit(service.client.post, "/drift", files=drift) for _ in range(4)]
-        wait_for(lambda: in_progress(service) >= 5, service)
+        service.wait_for(lambda: in_progress(service) >= 5)
         service.process.send_signal(signal.SIGTERM)
         with idle:
             closed = idle.recv(1)
-        wait_for(lambda: service.readiness() is None, service)
+        service.wait_for(lambda: service.readiness() is None)
         answers = [future.result() for future in drifts]
         classified = upload.finish()
-        status = service.process.wait(WITHIN_SECONDS)
+        status = service.end()
 
     assert bad.status_code == 415
     assert (without_it.status_code, without_it.headers["content-type"]) == (503, PROBLEM)
@@ -214,12 +126,12 @@ def test_in_a_container_the_other_workers_finish_and_the_service_ends_when_one_d
         upload = Upload(service, as_files(held_out.images[:4]))
         (other,) = [worker for worker in service.workers if worker != upload.worker_of(service)]
         other.kill()
-        wait_for(lambda: not is_ready(service), service)
+        service.wait_for(lambda: not service.is_ready())
         began = time.monotonic()
-        wait_for(lambda: service.readiness() is None, service)
+        service.wait_for(lambda: service.readiness() is None)
         refused_after = time.monotonic() - began
         classified = upload.finish()
-        status = service.process.wait(WITHIN_SECONDS)
+        status = service.end()
 
     assert classified.startswith(b"HTTP/1.1 200 OK")
     assert status == 1
@@ -230,7 +142,7 @@ def test_in_a_container_the_other_workers_finish_and_the_service_ends_when_one_d
 def test_in_a_container_the_service_ends_when_its_only_worker_dies(start):
     with start(**CONTAINER) as service:
         service.workers[0].kill()
-        status = service.process.wait(WITHIN_SECONDS)
+        status = service.end()
 
     assert status == 1
     assert "The service ends." in service.log.read_text()
@@ -239,7 +151,7 @@ def test_in_a_container_the_service_ends_when_its_only_worker_dies(start):
 
 def test_a_worker_that_cannot_start_is_not_tried_again_and_the_log_says_why(start):
     with start(until_ready=False, TORCH_THREADS=str(2**70), LOG_FORMAT="json") as service:
-        status = service.process.wait(WITHIN_SECONDS)
+        status = service.end()
 
     assert status == 1
     records = [json.loads(line) for line in service.log.read_text().splitlines()]
@@ -254,7 +166,7 @@ def test_a_request_that_never_ends_does_not_keep_the_service_from_ending(start, 
         began = time.monotonic()
         service.process.send_signal(signal.SIGINT)
         answer = upload.answer()
-        status = service.process.wait(WITHIN_SECONDS)
+        status = service.end()
         took = time.monotonic() - began
 
     assert answer.startswith(b"HTTP/1.1 503")
