@@ -1,6 +1,5 @@
 """Which thread answers a request, and together with which others."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from serving.abandonment import Work
@@ -10,7 +9,7 @@ from serving.models import Classifier
 from serving.registry import Registry
 from serving.schemas import ClassifyForm, ClassifyResponse, DriftForm, DriftResponse
 from serving.settings import Settings
-from serving.threads import cores, in_thread
+from serving.threads import cores, in_thread, start_threads
 from serving.uploads import Submission
 
 FEW_IMAGES = 8  # requests of more are answered beside the others, which are not to wait for them
@@ -30,14 +29,14 @@ class Dispatcher:
         self.registry = registry
         self.limits = limits
         n_threads = limits.classify_threads or max(1, cores() // limits.workers)
-        few, many = ThreadPoolExecutor(n_threads, "classify"), ThreadPoolExecutor(1, "classify-many")
+        few, many = start_threads(n_threads, "classify"), start_threads(1, "classify-many")
         self.few, self.many = dict[str, Classify](), dict[str, Classify]()
         for classifier in registry.loaded:
             run = partial(classify, classifier, limits)
             together, streams = classifier.engine.sizes[-1], streams_of(classifier, n_threads)
             self.few[classifier.name] = Batcher(few, run, streams=streams, largest=together, size_of=n_images)
             self.many[classifier.name] = Batcher(many, run, streams=1, largest=1)
-        self.drift_thread = ThreadPoolExecutor(1, "drift")
+        self.drift_thread = start_threads(1, "drift")
 
     async def classify(self, submission: Submission[ClassifyForm], work: Work) -> ClassifyResponse:
         """Say what is in each image of a request.

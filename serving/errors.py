@@ -13,6 +13,7 @@ Problem
 ├── OverloadedError             429  more requests at a time than the service takes
 ├── HeadersTooLargeError        431  more, or longer, headers than the service reads
 ├── ModelNotLoadedError         503  a model that is not in the store, or that failed its golden check
+├── OutOfMemoryError            503  a request for which there is not enough memory at the moment
 ├── StoppingError               503  a request that is not done when the service stops
 └── TooSlowError                504  a request that takes longer than it may
 """
@@ -88,6 +89,16 @@ class HeadersTooLargeError(Problem):
 
 class ModelNotLoadedError(Problem):
     status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "model-not-loaded", "The model is not loaded"
+
+
+class OutOfMemoryError(Problem):
+    status, kind, title = HTTPStatus.SERVICE_UNAVAILABLE, "out-of-memory", "There is not enough memory"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The service has not enough memory for this request at the moment. Send it again later, or fewer "
+            "or smaller images at a time."
+        )
 
 
 class StoppingError(Problem):

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from serving.abandonment import Work, while_connected
 from serving.admission import Queue, Room
+from serving.memory import enough_memory
 from serving.schemas import Form
 from serving.settings import Settings
 from serving.uploads import Submission, read_submission
@@ -50,7 +51,7 @@ class Intake(Generic[FormType]):
             ClientDisconnect: The client has left.
         """
         self.queue.check()  # before anything is read that would have been sent for nothing
-        with self.room.for_request() as held:
+        with enough_memory(), self.room.for_request() as held:
             submission = await read_submission(
                 request,
                 self.form_type,

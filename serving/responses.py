@@ -7,17 +7,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from serving.errors import MEDIA_TYPE, MalformedRequestError, Problem
+from serving.errors import MEDIA_TYPE, TYPE_PREFIX, MalformedRequestError, OutOfMemoryError, Problem
 from serving.headers import request_id
 from serving.metrics import metrics
 
-HEADERS_OF = {
-    HTTPStatus.TOO_MANY_REQUESTS: [("Retry-After", "1")],
+AGAIN = ("Retry-After", "1")
+HEADERS_OF_STATUS = {
+    HTTPStatus.TOO_MANY_REQUESTS: [AGAIN],
     HTTPStatus.UNAUTHORIZED: [
         ("WWW-Authenticate", 'Bearer realm="driftbento"'),
         ("WWW-Authenticate", 'Basic realm="driftbento", charset="UTF-8"'),
     ],
 }
+HEADERS_OF_TYPE = {TYPE_PREFIX + OutOfMemoryError.kind: [AGAIN]}
 
 
 def problem_response(document: Mapping[str, Any]) -> Response:
@@ -27,7 +29,11 @@ def problem_response(document: Mapping[str, Any]) -> Response:
     if request_id():
         members["request_id"] = request_id()
     response = JSONResponse(members, status_code=document["status"], media_type=MEDIA_TYPE)
-    for name, value in HEADERS_OF.get(document["status"], ()):
+    of_status, of_type = (
+        HEADERS_OF_STATUS.get(document["status"], ()),
+        HEADERS_OF_TYPE.get(document["type"], ()),
+    )
+    for name, value in (*of_status, *of_type):
         response.headers.append(name, value)
     return response
 

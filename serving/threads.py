@@ -3,8 +3,9 @@
 import asyncio
 import math
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,15 @@ def cores() -> int:
         return min(allowed, max(1, math.ceil(int(quota) / int(period))))
     except (OSError, ValueError):  # no container, or one without a quota ("max")
         return allowed
+
+
+def start_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """Return some threads that are there from now on, since later there may be no memory to start one."""
+    threads, all_there = ThreadPoolExecutor(count, name), threading.Barrier(count + 1)
+    for _ in range(count):
+        threads.submit(all_there.wait)
+    all_there.wait()
+    return threads
 
 
 async def in_thread(threads: Executor, function: Callable[..., Result], *arguments: Any) -> Result:

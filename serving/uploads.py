@@ -180,7 +180,7 @@ class Parts:
             self.fields[self.name] = text_of(self.name, self.data)
         else:
             filename = decoded(self.filename) or f"image {len(self.uploads)}"
-            self.uploads.append(Upload(filename, self.content_type, bytes(self.data)))
+            self.uploads.append(Upload(filename, self.content_type, memoryview(self.data)))
 
     def end(self) -> tuple[dict[str, str], list[Upload]]:
         """Return fields and files, now that there is no more to come.
