@@ -36,7 +36,8 @@ class ClientError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
-        with httpx.Client(base_url=options.url, timeout=options.timeout) as client:
+        headers = authorization(options.key)
+        with httpx.Client(base_url=options.url, timeout=options.timeout, headers=headers) as client:
             status: int = options.run(client, options)
             return status
     except (ClientError, NoImagesError, httpx.InvalidURL) as error:
@@ -53,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
         "--url",
         default=os.environ.get("DRIFTBENTO_URL", DEFAULT_URL),
         help="of the service (default: $DRIFTBENTO_URL, else %(default)s)",
+    )
+    common.add_argument(
+        "--key",
+        default=os.environ.get("DRIFTBENTO_KEY"),
+        help="that the service asks for (default: $DRIFTBENTO_KEY, which other users of this machine cannot "
+        "see as they can a command)",
     )
     common.add_argument("--timeout", type=float, default=120, help="seconds (default: %(default)s)")
     common.add_argument("--model", default="mnist", help="(default: %(default)s)")
@@ -75,6 +82,15 @@ def parser() -> argparse.ArgumentParser:
     )
     drift.set_defaults(run=run_drift)
     return top
+
+
+def authorization(key: str | None) -> dict[str, str]:
+    """Return the headers that show a key, if there is one."""
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise ClientError("The key has characters that no key has. Look for what was copied with it.")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
@@ -136,6 +152,10 @@ def post(
         ) from None
     except (httpx.HTTPError, ValueError) as error:
         raise ClientError(f"{client.base_url} gave no answer that makes sense: {error}") from None
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise ClientError(
+            f"{client.base_url} wants another key. Give it with --key, or better in $DRIFTBENTO_KEY."
+        )
     if not isinstance(answer, dict) or not {"model", "detail"} & answer.keys():
         raise ClientError(f"What answers at {client.base_url} is another service.")
     return answer

@@ -72,7 +72,8 @@ def components(*, with_keys: bool) -> dict[str, Any]:
     """Return the schemas of every answer, its headers, and how to send a key where there are keys."""
     _, schema = models_json_schema([(answer, "serialization") for answer in ANSWERS], ref_template=REFERENCE)
     described = {
-        name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in HEADERS.items()
+        name: {"description": meaning, "required": True, "schema": {"type": "string"}}
+        for name, meaning in HEADERS.items()
     }
     defined = {"schemas": schema["$defs"], "headers": described}
     return defined | {"securitySchemes": SCHEMES} if with_keys else defined
