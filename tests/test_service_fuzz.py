@@ -35,9 +35,10 @@ def description(service):
 
 
 @pytest.fixture(scope="module")
-def with_keys(store, serve):
+def with_keys(store, serve, copy_store, tmp_path_factory):
     """The document of a service that asks for a key."""
-    with serve(store, API_KEYS=f"fuzz={KEY}") as client:
+    home = copy_store(store, tmp_path_factory.mktemp("keys") / "home")
+    with serve(home, API_KEYS=f"fuzz={KEY}") as client:
         yield schemathesis.openapi.from_url(f"{client.base_url}/docs.json", headers=authorization(KEY))
 
 
