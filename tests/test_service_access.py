@@ -169,7 +169,9 @@ def test_no_key_is_in_the_log_the_metrics_or_an_answer(guarded):
 def test_refusals_are_counted(guarded):
     def refused() -> float:
         metrics = guarded.client.get("/metrics", headers=bearer(OPS)).text
-        found = re.search(r'^driftbento_requests_refused_total\{reason="unauthorized"\} (\S+)', metrics, re.M)
+        found = re.search(
+            r'^driftbento_requests_refused_total\{reason="unauthorized"\} (\S+)', metrics, re.MULTILINE
+        )
         return float(found.group(1)) if found else 0
 
     before = refused()
@@ -246,7 +248,11 @@ def test_the_document_says_how_to_send_a_key_and_what_needs_none(guarded, with_p
         {path for path, item in document["paths"].items() for one in item.values() if "security" in one}
         for document in documents
     ]
-    assert secured == [{"/classify", "/drift", "/models", "/metrics"}, {"/classify", "/drift", "/models"}, set()]
+    assert secured == [
+        {"/classify", "/drift", "/models", "/metrics"},
+        {"/classify", "/drift", "/models"},
+        set(),
+    ]
     assert documents[0]["components"]["securitySchemes"].keys() == {"bearer", "basic"}
     assert "securitySchemes" not in documents[2]["components"]
     for document, paths in zip(documents, secured, strict=True):

@@ -195,7 +195,14 @@ def test_origins_are_read(text, origins):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "a.example", "https://a.example/", "https://A.example", "https://a.example, https://b.example", "null"],
+    [
+        "",
+        "a.example",
+        "https://a.example/",
+        "https://A.example",
+        "https://a.example, https://b.example",
+        "null",
+    ],
     ids=["empty", "no scheme", "a path", "capitals", "a space", "null"],
 )
 def test_what_no_browser_sends_as_an_origin_is_an_error_that_says_the_form(text):
