@@ -18,10 +18,8 @@ VERSIONS = [importlib.metadata.version(name) for name in ("bentoml", "uvicorn", 
 GIVES_AWAY = ("/home", "/root", str(ROOT), *site.getsitepackages(), "site-packages", "Traceback", 'File "')
 GARBAGE = ("garbage.png", bytes(range(256)) * 4, "image/png")
 DAMAGED = ("damaged.zip", b"PK\x03\x04" + bytes(90))
-PICKLED = (
-    "pickled.npy",
-    b"\x93NUMPY\x01\x00\x16\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n",
-)
+OBJECTS = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}\n"
+PICKLED = ("pickled.npy", b"\x93NUMPY\x01\x00" + len(OBJECTS).to_bytes(2, "little") + OBJECTS)
 
 GOOD = [
     pytest.param("GET", path, {}, 200, id=path)
@@ -79,7 +77,7 @@ class Page(HTMLParser):
         if self.in_script:
             self.inline.append(data)
 
-    def handle_endtag(self, tag) -> None:
+    def handle_endtag(self, _tag) -> None:
         self.in_script = False
 
 
