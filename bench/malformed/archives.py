@@ -1,0 +1,190 @@
+"""Archives and NumPy files for /drift that are damaged, that lie, or that hold what nobody should unpack."""
+
+import io
+import random
+import struct
+import zipfile
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+
+from bench.malformed.kinds import PNG, file, form, malformed, post
+
+BOMB_BYTES = 70 * 2**20  # more than MAX_BODY_BYTES has it by default
+
+
+def batch(*archives: bytes) -> bytes:
+    """Return a request to /drift with archives."""
+    files = [file(data, filename="batch", content_type="application/octet-stream") for data in archives]
+    return post("/drift", form(*files))
+
+
+def zipped(members: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data, method)
+    return stream.getvalue()
+
+
+def npy(array: np.ndarray, **options: bool) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, **options)
+    return stream.getvalue()
+
+
+DIGITS = npy(np.zeros((4, 28, 28), np.uint8))
+PICTURES = zipped({f"{number}.png": PNG for number in range(4)})
+
+
+def npy_with_header(header: bytes, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    padded = header.ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + struct.pack("<H", len(padded)) + padded + data
+
+
+@cache
+def bomb() -> bytes:
+    return zipped({"a.png": bytes(BOMB_BYTES)})
+
+
+@malformed(413, "unpacks to", "times")
+def zip_bomb(_: random.Random) -> bytes:
+    return batch(bomb())
+
+
+@malformed(413, "unpacks to", "times")
+def zip_that_claims_to_be_huge(generator: random.Random) -> bytes:
+    return batch(with_sizes(PICTURES, generator.randrange(2**30, 2**32 - 1)))
+
+
+@malformed(422, "damaged")
+def zip_that_holds_more_than_it_says(generator: random.Random) -> bytes:
+    return batch(with_sizes(zipped({"a.png": bytes(200_000)}), generator.randrange(1, 1000)))
+
+
+def with_sizes(archive: bytes, size: int) -> bytes:
+    """Return an archive that says of all its members that they are of a size."""
+    changed = bytearray(archive)
+    for signature, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        start = -1
+        while (start := archive.find(signature, start + 1)) >= 0:
+            changed[start + offset : start + offset + 4] = struct.pack("<I", size)
+    return bytes(changed)
+
+
+@malformed(422, "damaged", "encrypted")
+def encrypted_zip(_: random.Random) -> bytes:
+    return batch(with_number(PICTURES, local=6, central=8, number=1))
+
+
+@malformed(422, "damaged")
+def zip_of_a_strange_compression(generator: random.Random) -> bytes:
+    return batch(with_number(PICTURES, local=8, central=10, number=generator.choice([1, 6, 97, 99])))
+
+
+def with_number(archive: bytes, *, local: int, central: int, number: int) -> bytes:
+    """Return an archive with a number of 16 bits changed in the headers of its members."""
+    changed = bytearray(archive)
+    for signature, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        start = -1
+        while (start := archive.find(signature, start + 1)) >= 0:
+            changed[start + offset : start + offset + 2] = struct.pack("<H", number)
+    return bytes(changed)
+
+
+@malformed(422, "damaged")
+def truncated_zip(generator: random.Random) -> bytes:
+    return batch(PICTURES[: generator.randrange(4, len(PICTURES) - 22)])
+
+
+@malformed(422, "damaged")
+def zip_with_a_flipped_byte(generator: random.Random) -> bytes:
+    changed = bytearray(zipped({"a.png": PNG}, zipfile.ZIP_STORED))
+    changed[40 + generator.randrange(len(PNG))] ^= 1 + generator.randrange(255)  # what a checksum guards
+    return batch(bytes(changed))
+
+
+@malformed(422, "no image")
+def empty_zip(_: random.Random) -> bytes:
+    return batch(zipped({}))
+
+
+@malformed(413, "files")
+def zip_of_thousands_of_files(generator: random.Random) -> bytes:
+    return batch(zipped({f"{number}.png": b"" for number in range(generator.randrange(1001, 2000))}))
+
+
+@malformed(422, "no image")
+def zip_of_other_files(generator: random.Random) -> bytes:
+    return batch(
+        zipped({"../../etc/passwd": b"root", "C:\\a.exe": b"MZ", "a/b.txt": generator.randbytes(50)})
+    )
+
+
+@malformed(422, "no image")
+def zip_in_a_zip(_: random.Random) -> bytes:
+    return batch(zipped({"inner.zip": PICTURES}))
+
+
+@malformed(400, "send it alone")
+def two_archives(_: random.Random) -> bytes:
+    return batch(PICTURES, DIGITS)
+
+
+@malformed(422, "call one of them images")
+def npz_of_two_arrays(_: random.Random) -> bytes:
+    return batch(zipped({"a.npy": DIGITS, "b.npy": DIGITS}))
+
+
+@malformed(422, "send uint8", "damaged")
+def npy_of_objects(_: random.Random) -> bytes:
+    return batch(npy(np.array([print, {}], dtype=object), allow_pickle=True))
+
+
+@malformed(422, "send uint8", "damaged")
+def npz_of_objects(_: random.Random) -> bytes:
+    return batch(zipped({"images.npy": npy(np.array([{}], dtype=object), allow_pickle=True)}))
+
+
+@malformed(422, "send uint8")
+def npy_of_another_type(generator: random.Random) -> bytes:
+    dtype = generator.choice([np.float32, np.float64, np.int64, np.complex64, "S8", "M8[s]"])
+    return batch(npy(np.zeros((4, 28, 28), dtype)))
+
+
+@malformed(422, "send uint8")
+def npy_of_another_shape(generator: random.Random) -> bytes:
+    shape = generator.choice([(28,), (28, 28), (2, 28, 28, 2), (2, 0, 28), (1,) * 9])
+    return batch(npy(np.zeros(shape, np.uint8)))
+
+
+@malformed(422, "damaged")
+def truncated_npy(generator: random.Random) -> bytes:
+    return batch(DIGITS[: generator.randrange(6, len(DIGITS))])
+
+
+@malformed(422, "damaged", "shape")
+def npy_that_claims_to_be_huge(generator: random.Random) -> bytes:
+    shape = generator.choice(
+        ["(10**9, 28, 28)", "(1000000000, 28, 28)", "(2305843009213693952, 2, 4)", "(-1, 28, 28)"]
+    )
+    return batch(npy_with_header(f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".encode()))
+
+
+@malformed(422, "damaged")
+def npy_whose_header_is_code(generator: random.Random) -> bytes:
+    return batch(
+        npy_with_header(generator.choice([b"__import__('os').getpid()", b"[" * 110, b"\xff\x00", b"{1: 2}"]))
+    )
+
+
+@malformed(422, "damaged")
+def npy_of_an_unknown_version(generator: random.Random) -> bytes:
+    return batch(npy_with_header(b"{}", version=bytes([generator.randrange(4, 256), 0])))
+
+
+@malformed(422, "no image")
+def archive_for_classify(generator: random.Random) -> bytes:
+    archive = generator.choice([PICTURES, DIGITS])
+    return post("/classify", form(file(archive, filename="batch.zip")))
