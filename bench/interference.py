@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +27,14 @@ from tqdm import tqdm
 
 from bench.bodies import form, png
 from bench.load import Outcome
-from bench.processes import HOST, exit_on_signals, free_port, is_ready, python, running
+from bench.processes import exit_on_signals, python, running
+from bench.service import service
 from serving.registry import TRAINING_COMMANDS
 from train.data import load_mnist
 
 MODEL = "mnist"
 BATCH = 1000  # images in a request to /drift, as many as it takes
 WARM_UP_SECONDS = 2
-READY_WITHIN_SECONDS = 120
 COLUMNS = (
     *("clients", "drift clients", "p50", "p99", "max", "requests/s", "errors"),
     *("/drift p50", "/drift max"),
@@ -70,7 +70,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         classify, drift = forms(Path(folder), options.upload)
         for clients, drifting in tqdm(list(itertools.product(options.clients, options.drift_clients))):
-            with service() as address:
+            with service() as (address, _):
                 outcomes = measure(address, {classify: clients, drift: drifting}, options.seconds)
             table.add_row(str(clients), str(drifting), *cells(outcomes, options.seconds))
             cores.append(sum(outcome.cores for outcome in outcomes))
@@ -110,20 +110,6 @@ def write_form(body: Path, files: Sequence[tuple[str, bytes, str]]) -> Form:
     sent = form([("images", file) for file in files], {})
     body.write_bytes(sent.content)
     return Form(f"/{body.name}", sent.content_type, body)
-
-
-@contextmanager
-def service() -> Iterator[str]:
-    """Serve the newest model, and give the address once it is ready."""
-    port = free_port()
-    command = python("bentoml", "serve", ".", "--host", HOST, "--port", str(port))
-    with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + READY_WITHIN_SECONDS
-        while not is_ready(f"http://{HOST}:{port}/readyz"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit("The service did not become ready. `bentoml serve` says why.")
-            time.sleep(0.1)
-        yield f"{HOST}:{port}"
 
 
 def measure(address: str, clients: dict[Form, int], seconds: float) -> list[Outcome]:

@@ -26,7 +26,7 @@ def field_sent_twice(generator: random.Random) -> bytes:
     return post(generator.choice(ENDPOINTS), form(file(PNG), *fields))
 
 
-@malformed(400, "send at most 1,000")
+@malformed(400, "1,000 bytes")
 def huge_field(generator: random.Random) -> bytes:
     return with_field(generator.choice(ENDPOINTS), "model", b"m" * generator.randrange(1001, 300_000))
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from bench.wire import Answer
+
 FORM_TYPE = "multipart/form-data; boundary=x"
 ENDPOINTS = ("/classify", "/drift")
 
@@ -21,7 +23,7 @@ class Kind:
         name: What tables call it.
         make: Gives such a request as it goes over the wire, another for another state of the generator.
         status: What it is answered with.
-        says: What the answer's detail says, in capitals or not; one of several words that tell the fault.
+        says: Words that tell the fault, in capitals or not; the answer's detail holds one of them.
         is_slow: Whether the answer comes only once the service has waited for the rest in vain.
     """
 
@@ -30,6 +32,27 @@ class Kind:
     status: int
     says: tuple[str, ...]
     is_slow: bool = False
+
+    @property
+    def family(self) -> str:
+        """What it is wrong with: the name of the module that it is from."""
+        return self.make.__module__.rpartition(".")[2]
+
+    def complaint(self, answer: Answer) -> str:
+        """Say what is wrong with the answer to such a request, or nothing."""
+        media_type, document = answer.headers.get("content-type"), {}
+        if media_type == "application/problem+json":
+            document = answer.json()
+        detail = str(document.get("detail", ""))
+        is_right = (
+            answer.status == document.get("status") == self.status
+            and {"type", "title"} <= document.keys()
+            and any(words.lower() in detail.lower() for words in self.says)
+        )
+        if is_right:
+            return ""
+        due = f"{self.status} with {' or '.join(self.says)!r}"
+        return f"{self.name}: {due} was due, not {answer.status}, {media_type}, {detail!r}"
 
 
 KINDS: list[Kind] = []
@@ -77,7 +100,7 @@ def file(data: bytes, *, filename: str = "a.png", content_type: str = "image/png
 def encoded(kind: str, size: tuple[int, int] = (28, 28)) -> bytes:
     """Return an image file of noise."""
     stream = io.BytesIO()
-    noise = random.Random(0).randbytes(size[0] * size[1])  # noqa: S311 - noise, not a secret
+    noise = random.Random(0).randbytes(size[0] * size[1])
     Image.frombytes("L", size, noise).save(stream, kind)
     return stream.getvalue()
 

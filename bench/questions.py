@@ -1,0 +1,129 @@
+"""Requests whose right answers are known: what they were before anything else was asked."""
+
+import io
+import random
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.bodies import form, png
+from bench.malformed.kinds import post, request
+from bench.wire import Answer, Wire
+from train.data import load_mnist
+
+DIGITS, BATCH = 64, 32
+SURE = 0.9  # of a digit: as many are, whatever else is in its batch
+BUSY = (429, 503, 504)  # what a service that has too much to do may say instead
+
+
+class UnfitServiceError(Exception):
+    """A service that does not know digits, so that there is nothing to compare its answers with."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request, and what its answer holds when it is right.
+
+    Attributes:
+        name: What the table calls it.
+        sent: As it goes over the wire.
+        essence: Takes from an answer what has to stay the same.
+        known: What that is.
+    """
+
+    name: str
+    sent: bytes
+    essence: Callable[[Any], object]
+    known: object
+
+    def complaint(self, answer: Answer) -> str:
+        """Say what is wrong with an answer, or nothing."""
+        if answer.status in BUSY:
+            return ""
+        if answer.status != 200:
+            return f"{self.name}: {answer.status} {answer.body[:200]!r}"
+        found = self.essence(answer)
+        return "" if found == self.known else f"{self.name}: {self.known} was due, not {found}"
+
+
+def labels(answer: Answer) -> list[str]:
+    return [result["label"] for result in answer.json()["results"]]
+
+
+def verdict(answer: Answer) -> tuple[bool, float]:
+    return answer.json()["is_drift"], answer.json()["p_value"]
+
+
+def models(answer: Answer) -> list[tuple[str, str, bool]]:
+    return [(model["name"], model["version"], model["ready"]) for model in answer.json()["models"]]
+
+
+def has_metrics(answer: Answer) -> bool:
+    return b"bentoml_service_request_total" in answer.body
+
+
+def questions(wire: Wire, seed: int) -> Sequence[Question]:
+    """Return requests with their answers, which the service gives now that it has nothing else to do.
+
+    Raises:
+        UnfitServiceError: It does not know digits that are easy, or takes noise for digits.
+    """
+    digits = sure_digits(wire)
+    generator = random.Random(seed)
+    several = generator.sample(digits, min(8, len(digits)))
+    batch = [image for image, _ in digits[:BATCH]]
+    asked = [
+        *(ask(wire, "classify one", upload("/classify", [image]), labels) for image, _ in digits[:16]),
+        ask(wire, "classify several", upload("/classify", [image for image, _ in several]), labels),
+        ask(wire, "drift of digits", upload("/drift", batch), verdict),
+        ask(wire, "drift of noise", noise(seed), verdict),
+        ask(wire, "models", request("GET", "/models"), models),
+        ask(wire, "metrics", request("GET", "/metrics"), has_metrics),
+    ]
+    if not any(question.known == (True, 0.001) or question.name != "drift of noise" for question in asked):
+        raise UnfitServiceError("The service finds no drift in noise.")
+    return asked
+
+
+def sure_digits(wire: Wire) -> list[tuple[np.ndarray, str]]:
+    """Return digits that nobody takes for others, with their labels."""
+    with tempfile.TemporaryDirectory() as folder:
+        digits = load_mnist("embedded", Path(folder)).held_out
+    images, truth = digits.images[:DIGITS].numpy(), digits.labels[:DIGITS].tolist()
+    answer = wire.ask(upload("/classify", list(images)))
+    if answer.status != 200:
+        raise UnfitServiceError(f"The service answers {answer.status} to digits.")
+    results = answer.json()["results"]
+    sure = [
+        (image, result["label"])
+        for image, label, result in zip(images, truth, results, strict=True)
+        if result["class_id"] == label and result["probability"] > SURE
+    ]
+    if len(sure) < BATCH:
+        raise UnfitServiceError(f"The service knows {len(sure)} of {DIGITS} digits.")
+    return sure
+
+
+def ask(wire: Wire, name: str, sent: bytes, essence: Callable[[Any], object]) -> Question:
+    answer = wire.ask(sent)
+    if answer.status != 200:
+        raise UnfitServiceError(f"The service answers {answer.status} to {name}.")
+    return Question(name, sent, essence, essence(answer))
+
+
+def upload(path: str, images: Sequence[np.ndarray], fields: Mapping[str, str] | None = None) -> bytes:
+    files = [("images", (f"{number}.png", png(image), "image/png")) for number, image in enumerate(images)]
+    body = form(files, fields or {})
+    return post(path, body.content, body.content_type)
+
+
+def noise(seed: int) -> bytes:
+    """Return a request to /drift with images that no digit looks like."""
+    stream = io.BytesIO()
+    np.save(stream, np.random.default_rng(seed).integers(0, 256, (BATCH, 28, 28), dtype=np.uint8))
+    body = form([("images", ("noise.npy", stream.getvalue(), "application/octet-stream"))], {})
+    return post("/drift", body.content, body.content_type)

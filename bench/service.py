@@ -1,0 +1,32 @@
+"""The service itself, started for a benchmark as a user starts it."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from bench.processes import HOST, free_port, is_ready, python, running
+
+READY_WITHIN_SECONDS = 120
+
+
+@contextmanager
+def service(**environment: str) -> Iterator[tuple[str, psutil.Popen]]:
+    """Serve the newest model, and give the address and the process once it is ready.
+
+    Args:
+        environment: Variables to add to this program's own.
+    """
+    port = free_port()
+    command = python("bentoml", "serve", ".", "--host", HOST, "--port", str(port))
+    quietly = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with running(command, environment=environment, **quietly) as process:
+        deadline = time.monotonic() + READY_WITHIN_SECONDS
+        while not is_ready(f"http://{HOST}:{port}/readyz"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit("The service did not become ready. `bentoml serve` says why.")
+            time.sleep(0.1)
+        yield f"{HOST}:{port}", process

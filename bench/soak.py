@@ -1,0 +1,162 @@
+"""`python -m bench.soak`: good and bad traffic at the same time for as long as you like, and what it leaves behind.
+
+It serves the newest model of the store on a free port, or takes a service that runs already, and sends it
+digits and batches whose answers are known, malformed requests of all kinds, requests that are broken off and
+ones that are slow. Every answer has to be right, and afterwards the service has to take no more memory,
+handles, threads and temporary files than after the warm-up. The exit status says whether all of that is so.
+"""
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import bentoml
+import psutil
+from bentoml.exceptions import NotFound
+from rich.console import Console
+from tqdm import tqdm
+
+from bench.clients import Client, Visit
+from bench.footprint import Footprint, at_rest, settled
+from bench.processes import exit_on_signals
+from bench.questions import Question, UnfitServiceError, questions
+from bench.service import service
+from bench.soak_report import complaints, footprint_table, visit_table
+from bench.wire import NoAnswerError, Wire
+from serving.registry import TRAINING_COMMANDS
+
+QUICK_PER_SLOW = 2  # clients of each kind
+READ_TIMEOUT_SECONDS = "2"  # of the service that is started here, whose default makes few slow requests
+AT_REST_WITHIN_SECONDS = 60
+MODEL = "mnist"
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """A service to soak: where it is, and where it is on this machine, what it takes of it."""
+
+    address: tuple[str, int]
+    measure: Callable[[], Footprint] | None
+
+
+def main() -> int:
+    options = parser().parse_args()
+    exit_on_signals()
+    if options.url is None and not has_model():
+        print(f"The model store holds no {MODEL!r}. Run `{TRAINING_COMMANDS[MODEL]}` first.", file=sys.stderr)
+        return 1
+    with running_service(options) if options.url else own_service() as soaked:
+        try:
+            asked = questions(Wire(*soaked.address), options.seed)
+        except (UnfitServiceError, NoAnswerError) as error:
+            print(f"The service cannot be soaked: {error}", file=sys.stderr)
+            return 1
+        return soak(soaked, asked, options)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    options.add_argument("--seconds", type=float, default=120, help="(default: %(default)s)")
+    options.add_argument(
+        "--warm-up", type=float, default=20, help="seconds that come before (default: %(default)s)"
+    )
+    options.add_argument(
+        "--clients",
+        type=int,
+        default=8,
+        help=f"that send one request after the other; slow ones, one for {QUICK_PER_SLOW}, come on top "
+        "(default: %(default)s)",
+    )
+    options.add_argument("--seed", type=int, default=0, help="of what is sent (default: %(default)s)")
+    options.add_argument("--url", help="of a service that runs; without it, one is started")
+    options.add_argument("--pid", type=int, help="of the service at --url, if it runs on this machine")
+    return options
+
+
+def has_model() -> bool:
+    try:
+        bentoml.models.get(f"{MODEL}:latest")
+    except NotFound:
+        return False
+    return True
+
+
+@contextmanager
+def own_service() -> Iterator[Soaked]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        service(TMPDIR=folder, READ_TIMEOUT_SECONDS=READ_TIMEOUT_SECONDS) as (address, process),
+    ):
+        host, _, port = address.partition(":")
+        yield Soaked((host, int(port)), lambda: of_all(process, Path(folder)))
+
+
+@contextmanager
+def running_service(options: argparse.Namespace) -> Iterator[Soaked]:
+    url = urlsplit(options.url)
+    measure = None
+    if options.pid is not None:
+        process = psutil.Process(options.pid)
+        folder = process.environ().get("TMPDIR")  # without one, it shares the machine's with others
+        measure = lambda: of_all(process, Path(folder) if folder else None)  # noqa: E731 - it has no name to bear
+    yield Soaked((url.hostname or "", url.port or 80), measure)
+
+
+def of_all(process: psutil.Process, folder: Path | None) -> Footprint:
+    return Footprint.of([process, *process.children(recursive=True)], folder)
+
+
+def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> int:
+    """Warm a service up, send it traffic, print what became of all of it, and return the exit status."""
+    send(soaked, asked, options.warm_up, options, "Warm-up")
+    before = soaked.measure and settled(soaked.measure, within_seconds=AT_REST_WITHIN_SECONDS)
+    visits, sent = send(soaked, asked, options.seconds, options, "Soak")
+    after = before and at_rest(soaked.measure, before, within_seconds=AT_REST_WITHIN_SECONDS)
+    console = Console(width=110)
+    console.print(visit_table(visits))
+    if before:
+        console.print(footprint_table(before, after))
+    found = complaints(visits, sent) + (after.growth_since(before) if before else [])
+    for complaint in found:
+        console.print(complaint, highlight=False, soft_wrap=True, markup=False)
+    console.print("Something is wrong." if found else "All is well.")
+    return 1 if found else 0
+
+
+def send(
+    soaked: Soaked, asked: Sequence[Question], seconds: float, options: argparse.Namespace, what: str
+) -> tuple[list[Visit], int]:
+    """Send traffic for a time, and return what became of the requests, and how many were sent."""
+    slow = max(1, options.clients // QUICK_PER_SLOW)
+    clients = [
+        Client(soaked.address, asked, options.seed + number) for number in range(options.clients + slow)
+    ]
+    end = time.monotonic() + seconds
+    with tqdm(desc=what, unit=" requests") as bar, ThreadPoolExecutor(len(clients)) as pool:
+        guard = threading.Lock()
+
+        def visit(client: Client, once: Callable[[], Visit]) -> list[Visit]:
+            visits = []
+            while time.monotonic() < end:
+                with guard:
+                    bar.update()  # which counts what is sent, whatever becomes of it
+                visits.append(once())
+            client.wire.close()
+            return visits
+
+        quick = [pool.submit(visit, client, client.visit_quickly) for client in clients[: options.clients]]
+        patient = [pool.submit(visit, client, client.visit_slowly) for client in clients[options.clients :]]
+        return list(chain(*(future.result() for future in quick + patient))), bar.n
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What a soak found: how many requests of each kind were answered how and when, and what is wrong with that."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from rich.table import Column, Table
+
+from bench.clients import BROKEN_OFF, LOST, Visit
+from bench.footprint import Footprint, megabytes
+from bench.questions import BUSY
+
+EXAMPLES = 10  # of wrong answers that are printed
+COLUMNS = ("sent", "answered", BROKEN_OFF, LOST, "wrong", "p50", "p99")
+
+
+def visit_table(visits: Sequence[Visit]) -> Table:
+    """Return a table of requests by kind and status."""
+    table = Table("requests", *(Column(name, justify="right", no_wrap=True) for name in COLUMNS))
+    kinds = defaultdict[str, list[Visit]](list)
+    for visit in visits:
+        kinds[visit.kind].append(visit)
+    for kind in sorted(kinds):
+        table.add_row(kind, *cells(kinds[kind]))
+    table.add_section()
+    table.add_row("all", *cells(visits))
+    return table
+
+
+def cells(visits: Sequence[Visit]) -> list[str]:
+    outcomes = Counter(visit.outcome for visit in visits)
+    answered = {outcome: count for outcome, count in sorted(outcomes.items()) if outcome.isdigit()}
+    seconds = [visit.seconds for visit in visits if visit.outcome.isdigit()]
+    return [
+        f"{len(visits):,}",
+        "\n".join(f"{status}: {count:,}" for status, count in answered.items()),
+        f"{outcomes[BROKEN_OFF]:,}",
+        f"{outcomes[LOST]:,}",
+        f"{sum(bool(visit.complaint) for visit in visits):,}",
+        *(f"{np.percentile(seconds, share) * 1000:,.1f} ms" if seconds else "" for share in (50, 99)),
+    ]
+
+
+def footprint_table(before: Footprint, after: Footprint) -> Table:
+    """Return a table of what the service took after the warm-up and at the end."""
+    table = Table(
+        "of the service", *(Column(name, justify="right") for name in ("after warm-up", "at the end"))
+    )
+    table.add_row("memory", megabytes(before.memory), megabytes(after.memory))
+    for name in ("handles", "threads", "files"):
+        table.add_row(name, *(f"{getattr(one, name):,}" for one in (before, after)))
+    return table
+
+
+def complaints(visits: Sequence[Visit], sent: int) -> list[str]:
+    """Say what is wrong with answers: those that are not right, and requests that nobody can account for."""
+    found = [visit.complaint for visit in visits if visit.complaint]
+    wrong = [f"... and {len(found) - EXAMPLES:,} more"] if len(found) > EXAMPLES else []
+    defects = Counter(visit.outcome for visit in visits if is_defect(visit.outcome))
+    return [
+        *found[:EXAMPLES],
+        *wrong,
+        *(f"{count:,} answers were {status}" for status, count in defects.items()),
+        *([f"{sent:,} requests were sent, and {len(visits):,} ended"] if sent != len(visits) else []),
+    ]
+
+
+def is_defect(outcome: str) -> bool:
+    return outcome.isdigit() and int(outcome) >= 500 and int(outcome) not in BUSY
