@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: good and bad traffic at the same time for as long as you like, and what it leaves behind.
+"""`python -m bench.soak`: good and bad traffic at the same time for as long as you like, and what is left of it.
 
 It serves the newest model of the store on a free port, or takes a service that runs already, and sends it
 digits and batches whose answers are known, malformed requests of all kinds, requests that are broken off and
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,7 +37,6 @@ from serving.registry import TRAINING_COMMANDS
 
 QUICK_PER_SLOW = 2  # clients of each kind
 READ_TIMEOUT_SECONDS = "2"  # of the service that is started here, whose default makes few slow requests
-AT_REST_WITHIN_SECONDS = 60
 MODEL = "mnist"
 
 
@@ -77,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     options.add_argument("--seed", type=int, default=0, help="of what is sent (default: %(default)s)")
+    options.add_argument(
+        "--patience",
+        type=float,
+        default=60,
+        help="seconds in which the service has to come to rest (default: %(default)s)",
+    )
     options.add_argument("--url", help="of a service that runs; without it, one is started")
     options.add_argument("--pid", type=int, help="of the service at --url, if it runs on this machine")
     return options
@@ -97,7 +103,7 @@ def own_service() -> Iterator[Soaked]:
         service(TMPDIR=folder, READ_TIMEOUT_SECONDS=READ_TIMEOUT_SECONDS) as (address, process),
     ):
         host, _, port = address.partition(":")
-        yield Soaked((host, int(port)), lambda: of_all(process, Path(folder)))
+        yield Soaked((host, int(port)), partial(of_service, process, Path(folder)))
 
 
 @contextmanager
@@ -107,25 +113,27 @@ def running_service(options: argparse.Namespace) -> Iterator[Soaked]:
     if options.pid is not None:
         process = psutil.Process(options.pid)
         folder = process.environ().get("TMPDIR")  # without one, it shares the machine's with others
-        measure = lambda: of_all(process, Path(folder) if folder else None)  # noqa: E731 - it has no name to bear
+        measure = partial(of_service, process, Path(folder) if folder else None)
     yield Soaked((url.hostname or "", url.port or 80), measure)
 
 
-def of_all(process: psutil.Process, folder: Path | None) -> Footprint:
-    return Footprint.of([process, *process.children(recursive=True)], folder)
+def of_service(process: psutil.Process, folder: Path | None) -> Footprint:
+    """Return what the workers take, beside whose memory that of the process that started them says nothing."""
+    return Footprint.of(process.children(recursive=True) or [process], folder)
 
 
 def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> int:
     """Warm a service up, send it traffic, print what became of all of it, and return the exit status."""
-    send(soaked, asked, options.warm_up, options, "Warm-up")
-    before = soaked.measure and settled(soaked.measure, within_seconds=AT_REST_WITHIN_SECONDS)
+    found = complaints(*send(soaked, asked, options.warm_up, options, "Warm-up"))
+    before = soaked.measure and settled(soaked.measure, within_seconds=options.patience)
     visits, sent = send(soaked, asked, options.seconds, options, "Soak")
-    after = before and at_rest(soaked.measure, before, within_seconds=AT_REST_WITHIN_SECONDS)
+    found += complaints(visits, sent)
     console = Console(width=110)
     console.print(visit_table(visits))
-    if before:
+    if soaked.measure and before:
+        after = at_rest(soaked.measure, before, within_seconds=options.patience)
         console.print(footprint_table(before, after))
-    found = complaints(visits, sent) + (after.growth_since(before) if before else [])
+        found += after.growth_since(before)
     for complaint in found:
         console.print(complaint, highlight=False, soft_wrap=True, markup=False)
     console.print("Something is wrong." if found else "All is well.")
@@ -137,16 +145,14 @@ def send(
 ) -> tuple[list[Visit], int]:
     """Send traffic for a time, and return what became of the requests, and how many were sent."""
     slow = max(1, options.clients // QUICK_PER_SLOW)
-    clients = [
-        Client(soaked.address, asked, options.seed + number) for number in range(options.clients + slow)
-    ]
-    end = time.monotonic() + seconds
-    with tqdm(desc=what, unit=" requests") as bar, ThreadPoolExecutor(len(clients)) as pool:
-        guard = threading.Lock()
+    seeds = range(options.seed, options.seed + options.clients + slow)
+    clients = [Client(soaked.address, asked, seed) for seed in seeds]
+    guard, enough = threading.Lock(), threading.Event()
+    with tqdm(desc=what, unit=" requests", mininterval=1) as bar, ThreadPoolExecutor(len(clients)) as pool:
 
         def visit(client: Client, once: Callable[[], Visit]) -> list[Visit]:
             visits = []
-            while time.monotonic() < end:
+            while not enough.is_set():
                 with guard:
                     bar.update()  # which counts what is sent, whatever becomes of it
                 visits.append(once())
@@ -155,6 +161,10 @@ def send(
 
         quick = [pool.submit(visit, client, client.visit_quickly) for client in clients[: options.clients]]
         patient = [pool.submit(visit, client, client.visit_slowly) for client in clients[options.clients :]]
+        try:
+            time.sleep(seconds)
+        finally:  # be it that the program is interrupted
+            enough.set()
         return list(chain(*(future.result() for future in quick + patient))), bar.n
 
 

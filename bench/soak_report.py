@@ -1,4 +1,4 @@
-"""What a soak found: how many requests of each kind were answered how and when, and what is wrong with that."""
+"""What a soak found: how many requests of each kind were answered, how and when, and what is wrong with it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -43,9 +43,8 @@ def cells(visits: Sequence[Visit]) -> list[str]:
 
 def footprint_table(before: Footprint, after: Footprint) -> Table:
     """Return a table of what the service took after the warm-up and at the end."""
-    table = Table(
-        "of the service", *(Column(name, justify="right") for name in ("after warm-up", "at the end"))
-    )
+    times = (Column(name, justify="right") for name in ("after warm-up", "at the end"))
+    table = Table("of the service", *times)
     table.add_row("memory", megabytes(before.memory), megabytes(after.memory))
     for name in ("handles", "threads", "files"):
         table.add_row(name, *(f"{getattr(one, name):,}" for one in (before, after)))

@@ -1,0 +1,105 @@
+"""A program between a soak and the service that has a fault: `python leaky_proxy.py FAULT SERVICE_PORT`.
+
+It prints its own port. What it forwards is right but for its fault, which shows now and then.
+"""
+
+import os
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+HEALTHY, EVERY = 200, 25  # answers before the first fault, and from one to the next
+BALLAST = b"x" * (100 * 2**20)  # beside which what Python itself takes and gives back is little
+
+kept: list[object] = []
+
+
+def leak_memory(data: bytes) -> bytes:
+    kept.append(b"x" * (4 * 2**20 + len(kept)))
+    return data
+
+
+def leak_handle(data: bytes) -> bytes:
+    kept.append(os.open(os.devnull, os.O_RDONLY))
+    return data
+
+
+def leak_thread(data: bytes) -> bytes:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return data
+
+
+def leak_file(data: bytes) -> bytes:
+    handle, _ = tempfile.mkstemp()
+    os.close(handle)
+    return data
+
+
+def spoil_status(data: bytes) -> bytes:
+    return data.replace(b"HTTP/1.1 200", b"HTTP/1.1 500")
+
+
+def spoil_labels(data: bytes) -> bytes:
+    for digit in b"012345678":
+        data = data.replace(b'"label":"%c"' % digit, b'"label":"9"')
+    return data
+
+
+def drop(_: bytes) -> bytes:
+    raise ConnectionAbortedError
+
+
+FAULTS = {
+    "none": lambda data: data,
+    "memory": leak_memory,
+    "handles": leak_handle,
+    "threads": leak_thread,
+    "files": leak_file,
+    "500": spoil_status,
+    "labels": spoil_labels,
+    "dropped": drop,
+}
+
+
+def now_and_then(fault: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    count = 0
+
+    def change(data: bytes) -> bytes:
+        nonlocal count
+        count += 1
+        return fault(data) if count > HEALTHY and count % EVERY == 0 else data
+
+    return change
+
+
+def forward(source: socket.socket, target: socket.socket, change: Callable[[bytes], bytes]) -> None:
+    with suppress(OSError):
+        while data := source.recv(2**20):
+            target.sendall(change(data))
+    for end in (source, target):  # whichever side is done, the other is to hear of it
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+def handle(client: socket.socket, port: int, change: Callable[[bytes], bytes]) -> None:
+    with client, socket.create_connection(("127.0.0.1", port)) as service:
+        back = threading.Thread(target=forward, args=(service, client, change))
+        back.start()
+        forward(client, service, lambda data: data)
+        back.join()
+
+
+def main() -> None:
+    change, port = now_and_then(FAULTS[sys.argv[1]]), int(sys.argv[2])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=handle, args=(client, port, change), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`python -m bench.soak`: it passes a service that is well, and fails one that leaks or answers wrongly."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+PROXY = Path(__file__).with_name("leaky_proxy.py")
+BRIEFLY = ("--seconds", "4", "--warm-up", "3", "--clients", "4")
+
+
+@pytest.fixture(scope="module")
+def quick_service(store, serve) -> Iterator[httpx.Client]:
+    """A service that does not wait for long for what does not come."""
+    with serve(store, READ_TIMEOUT_SECONDS="1") as client:
+        yield client
+
+
+@contextmanager
+def proxy(fault: str, service: httpx.Client, folder: Path) -> Iterator[list[str]]:
+    """Run a proxy of a service that has a fault, and give the options that have it soaked."""
+    command = [sys.executable, str(PROXY), fault, str(service.base_url.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={"TMPDIR": str(folder)}, text=True) as process:
+        try:
+            port = process.stdout.readline().strip()
+            yield ["--url", f"http://127.0.0.1:{port}", "--pid", str(process.pid)]
+        finally:
+            process.kill()
+
+
+def test_a_service_that_is_well_passes_and_the_table_accounts_for_every_request(
+    start_benchmark, still_running, store
+):
+    benchmark = start_benchmark("bench.soak", store, *BRIEFLY)
+
+    printed, errors = benchmark.communicate()
+
+    assert benchmark.returncode == 0, printed + errors
+    assert "All is well." in printed
+    sent, broken_off, lost, wrong = totals(printed)
+    answered = sum(int(count.replace(",", "")) for count in re.findall(r"\d{3}: ([\d,]+)", all_rows(printed)))
+    assert sent == answered + broken_off > 100
+    assert broken_off > 0
+    assert lost == wrong == 0
+    assert {"memory", "handles", "threads", "files"} <= set(re.findall(r"│ (\w+)", printed))
+    assert still_running() == []
+
+
+def all_rows(printed: str) -> str:
+    """Return the part of the table that is about all requests."""
+    return printed[printed.index("│ all") : printed.index("└")]
+
+
+def totals(printed: str) -> tuple[int, int, int, int]:
+    cells = [cell.strip().replace(",", "") for cell in all_rows(printed).splitlines()[0].split("│")]
+    return int(cells[2]), int(cells[4]), int(cells[5]), int(cells[6])
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("memory", "memory grew"),
+        ("handles", "handles grew"),
+        ("threads", "threads grew"),
+        ("files", "temporary files grew"),
+        ("500", "answers were 500"),
+        ("labels", "was due, not"),
+        ("dropped", ": lost, "),
+    ],
+    ids=lambda value: value.replace(" ", "-"),
+)
+def test_a_service_that_leaks_or_errs_fails(start_benchmark, quick_service, tmp_path, fault, says):
+    with proxy(fault, quick_service, tmp_path) as options:
+        benchmark = start_benchmark("bench.soak", tmp_path, *BRIEFLY, "--patience", "4", *options)
+        printed, errors = benchmark.communicate()
+
+    assert benchmark.returncode == 1, printed + errors
+    assert says in printed, printed + errors
+
+
+def test_what_stands_between_changes_nothing_where_it_has_no_fault(start_benchmark, quick_service, tmp_path):
+    with proxy("none", quick_service, tmp_path) as options:
+        benchmark = start_benchmark("bench.soak", tmp_path, *BRIEFLY, *options)
+        printed, errors = benchmark.communicate()
+
+    assert benchmark.returncode == 0, printed + errors
+
+
+def test_all_that_it_started_ends_with_it_when_it_is_interrupted(start_benchmark, interrupt, store):
+    benchmark = start_benchmark("bench.soak", store)
+
+    interrupt(benchmark, lambda commands: any("worker.service" in command for command in commands))
+
+
+def test_a_store_without_a_model_is_an_error_that_says_how_to_train_one(start_benchmark, tmp_path):
+    benchmark = start_benchmark("bench.soak", tmp_path)
+
+    _, errors = benchmark.communicate()
+
+    assert benchmark.returncode == 1
+    assert "python -m train mnist" in errors
