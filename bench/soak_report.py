@@ -1,4 +1,4 @@
-"""What a soak found: how many requests of each kind were answered, how and when, and what is wrong with it."""
+"""What a soak found: how many requests of each kind were answered, how and when, and what is wrong."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

@@ -42,14 +42,14 @@ async def defect(_: Request) -> Response:
     raise ZeroDivisionError("secret")
 
 
-def ask(path: str, *, max_concurrency: int = 1, content: bytes = b"", **headers: str) -> httpx.Response:
+def ask(path: str, *, content: bytes = b"", **headers: str) -> httpx.Response:
     """Ask an application that has all layers of the service but for the keys."""
 
     async def send() -> httpx.Response:
         endpoints = (good, problem, refused, slow, defect)
         routes = [Route(f"/{one.__name__}", one, methods=["GET", "POST"]) for one in endpoints]
         inner = BodyLimit(Starlette(routes=routes, exception_handlers={Problem: answer_problem}), 100)
-        traffic = Traffic(inner, max_concurrency=max_concurrency, timeout_seconds=0.05, unlimited=())
+        traffic = Traffic(inner, timeout_seconds=0.05, unlimited=())
         app = AnswerHeaders(ProblemDocuments(AccessLog(traffic, silent=())))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
@@ -94,7 +94,6 @@ def test_requests_without_an_id_get_each_their_own():
         ("/nowhere", 404, {}),
         ("/good", 413, {"content": bytes(101)}),
         ("/problem", 422, {}),
-        ("/good", 429, {"max_concurrency": 0}),
         ("/defect", 500, {}),
         ("/refused", 503, {}),
         ("/slow", 504, {}),

@@ -78,7 +78,7 @@ def encrypted_zip(_: random.Random) -> bytes:
     return batch(with_number(PICTURES, local=6, central=8, number=1))
 
 
-@malformed(422, "damaged")
+@malformed(422, "compressed by method")
 def zip_of_a_strange_compression(generator: random.Random) -> bytes:
     return batch(with_number(PICTURES, local=8, central=10, number=generator.choice([1, 6, 97, 99])))
 

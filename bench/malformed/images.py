@@ -93,7 +93,7 @@ def bmp_that_claims_to_be_huge(generator: random.Random) -> bytes:
     return in_a_form(generator.choice(ENDPOINTS), BMP[:18] + struct.pack("<ii", *HUGE) + BMP[26:])
 
 
-@malformed(413, "pixels", "side")
+@malformed(422, "no image in a format")
 def ppm_that_claims_to_be_huge(generator: random.Random) -> bytes:
     return in_a_form(generator.choice(ENDPOINTS), b"P6 60000 60000 255\n" + bytes(100))
 
