@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: good and bad traffic together for as long as you like, and what is left of it.
+"""`python -m bench.soak`: good and bad traffic at the same time for as long as you like, and what it leaves.
 
 It serves the newest model of the store on a free port, or takes a service that runs already, and sends it
 digits and batches whose answers are known, malformed requests of all kinds, requests that are broken off and
@@ -118,7 +118,7 @@ def running_service(options: argparse.Namespace) -> Iterator[Soaked]:
 
 
 def of_service(process: psutil.Process, folder: Path | None) -> Footprint:
-    """Return what the workers take; the process that started them takes little, and always the same."""
+    """Return what the workers take, since the process that started them does nothing with requests."""
     return Footprint.of(process.children(recursive=True) or [process], folder)
 
 
