@@ -79,7 +79,9 @@ def visible_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def is_hidden(member: zipfile.ZipInfo) -> bool:
-    return member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/"))
+    *folders, name = member.filename.split("/")  # of a folder, nothing follows its last slash
+    is_folder = bool(folders) and not name
+    return is_folder or any(part.startswith((".", "__MACOSX")) for part in (*folders, name))
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
