@@ -1,6 +1,7 @@
 """From uploaded bytes to upright pictures, whatever the bytes are."""
 
 import io
+import logging
 import re
 import threading
 import warnings
@@ -20,6 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 # What cameras, scanners and browsers make. Pillow knows dozens more, each with a decoder that could be
 # attacked.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# Of fax machines' compressions, libtiff writes a line to the log for each row that is damaged.
+TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg", "zstd")
 MAX_PIXELS = 50_000_000  # unless the service's settings say otherwise
 MAX_SIDE = 30_000
 MAX_BYTES_PER_PIXEL = 8  # of memory that decoding may take, for each of the pixels that an image may have
@@ -30,6 +33,7 @@ UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do
 PngImagePlugin.MAX_TEXT_MEMORY = 8 * 2**20  # of the 64 MiB that a few bytes of text could unpack to
 # Of damaged files, each in words of its own that Python would remember, and of sizes that are no fault here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
 pillows_limit = threading.Lock()  # held while it is another
@@ -73,6 +77,7 @@ def decode_image(
     try:
         with opened(data, max_pixels) as image:
             check_size(image.size, max_pixels=max_pixels, max_side=max_side)
+            check_compression(image)
             check_memory(image, max_pixels)
             with turn_of(image):
                 return load(image, spare)
@@ -139,6 +144,19 @@ def check_size(size: tuple[int, int], *, max_pixels: int, max_side: int) -> None
 
 def too_many(pixels: int, max_pixels: int) -> str:
     return f"The image has {pixels:,} pixels. Send at most {max_pixels:,}."
+
+
+def check_compression(image: Image.Image) -> None:
+    """Refuse a TIFF compressed in a way that no camera and no browser knows.
+
+    Raises:
+        UndecodableImageError: It is.
+    """
+    compression = image.info.get("compression", "raw") if image.format == "TIFF" else "raw"
+    if compression not in TIFF_COMPRESSIONS:
+        raise UndecodableImageError(
+            f"The TIFF is compressed by {compression}. Send it uncompressed, or by LZW, Deflate or JPEG."
+        )
 
 
 def check_memory(image: Image.Image, max_pixels: int) -> None:

@@ -84,7 +84,6 @@ def images() -> dict[str, bytes]:
         "WebP lossless": encoded(clear, "WEBP", lossless=True, exif=exif),
         "WebP animated": encoded(colour, "WEBP", **frames),
         **{f"TIFF {name}": encoded(colour, "TIFF", compression=name) for name in tiffs},
-        "TIFF fax": encoded(grey.convert("1"), "TIFF", compression="group4"),
         "TIFF 16-bit": encoded(deep, "TIFF"),
         "TIFF floats": encoded(grey.convert("F"), "TIFF", compression="tiff_lzw"),
         "TIFF turned": encoded(colour, "TIFF", exif=exif),
