@@ -1,5 +1,6 @@
 """What is raised when memory runs out, as the problem that it is."""
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ def enough_memory() -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OSError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         logger.warning("A request found not enough memory: %r", error)
@@ -30,6 +31,8 @@ def enough_memory() -> Iterator[None]:
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Return whether there was not enough memory, be it that this has caused what an error says."""
-    if error is None or isinstance(error, MemoryError):
-        return error is not None
+    if error is None:
+        return False
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
     return any(words in str(error) for words in WORDS) or is_out_of_memory(error.__cause__)

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from serving.threads import in_thread
+from serving.threads import in_thread, start_threads
 
 
 def test_cancelled_requests_do_not_pile_up_threads():
@@ -27,3 +27,15 @@ def test_cancelled_requests_do_not_pile_up_threads():
         may_end.set()
 
     assert begun == [0]
+
+
+def test_threads_that_are_started_beforehand_are_all_there():
+    before = threading.active_count()
+
+    with start_threads(3, "early") as threads:
+        started = [thread for thread in threading.enumerate() if thread.name.startswith("early")]
+        done = threads.submit(lambda: 1).result()
+
+    assert len(started) == 3
+    assert done == 1
+    assert threading.active_count() == before
