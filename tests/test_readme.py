@@ -53,7 +53,7 @@ def stranger(tmp_path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     home = tmp_path / "home"
     home.mkdir()
-    return kept | {"HOME": str(home), "PATH": os.pathsep.join(path)}
+    return kept | {"HOME": str(home), "PATH": os.pathsep.join(path), "KEY": "that-nobody-guesses"}
 
 
 def run(commands: str, folder: Path, environment: dict[str, str]) -> str:
@@ -97,12 +97,13 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
         httpx.get(URL)
     build, serve_bento, *_ = blocks_with("bentoml build").splitlines()
 
-    with running(blocks_with("scripts/serve"), clone, stranger, until="Ready at"):
+    with running(blocks_with("scripts/serve   #"), clone, stranger, until="Ready at"):
         answers = run(blocks_with("localhost:3000"), clone, stranger)
         tables = run(blocks_with("serving.client"), clone, stranger)
     shown = run(blocks_with("-m drift"), clone, stranger)
-    with running(blocks_with("scripts/serve"), clone, stranger, until="Ready at") as seconds_of_second_start:
-        pass
+    with running(blocks_with("API_KEYS"), clone, stranger, until="Ready at") as seconds_of_second_start:
+        without_key = httpx.get(f"{URL}/models")
+        with_key = run(blocks_with("Bearer $KEY"), clone, stranger)
     few = {"PYTEST_ADDOPTS": "-k drift_reference", "TEST_PROCESSES": "0"}  # all of them are running already
     tested = run(blocks_with("scripts/test"), clone, stranger | few)
     quickly = " --epochs 1 --no-certificate"  # the first start has trained for as long as it takes
@@ -121,6 +122,8 @@ def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
         assert f'"label":"{label}"' in answered
         assert answered.count('"is_drift":false') == 1
         assert answered.count('"p_value":0.001,"alpha":0.05,"is_drift":true') == 1
+    assert without_key.status_code == httpx.codes.UNAUTHORIZED
+    assert f'"label":"{label}"' in with_key
     assert "no drift" in tables
     assert '"is_drift": true' in tables
     assert "Alarms at 0.05" in shown
