@@ -41,6 +41,7 @@ def test_a_request_that_takes_too_long_is_a_problem_too(store, serve, as_files, 
 
     assert answer.status_code == 504
     assert answer.headers["content-type"] == PROBLEM
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
 def test_more_requests_than_are_taken_at_a_time_are_told_so_and_the_others_are_answered(
@@ -52,7 +53,9 @@ def test_more_requests_than_are_taken_at_a_time_are_told_so_and_the_others_are_a
         answers = list(pool.map(lambda _: client.post("/drift", files=files), range(8)))
 
     assert {answer.status_code for answer in answers} == {200, 429}
-    assert all(answer.headers["content-type"] == PROBLEM for answer in answers if answer.status_code == 429)
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert all(answer.headers["content-type"] == PROBLEM for answer in refused)
+    assert all(answer.headers["x-request-id"] == answer.json()["request_id"] for answer in refused)
 
 
 def test_several_workers_give_the_same_answers(store, serve, as_files, held_out):
@@ -91,6 +94,8 @@ def test_a_store_without_models_is_a_service_that_says_how_to_train_one(tmp_path
     assert "python -m train mnist" in answer.json()["detail"]
     assert ready.status_code == 503
     assert ready.headers["content-type"] == PROBLEM
+    for refused in (answer, ready):
+        assert refused.headers["x-request-id"] == refused.json()["request_id"]
 
 
 def test_a_model_that_fails_its_golden_check_is_not_served_and_the_log_says_by_how_much(
