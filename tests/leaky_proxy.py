@@ -1,17 +1,18 @@
-"""A program between a soak and the service that has a fault: `python leaky_proxy.py FAULT SERVICE_PORT`.
+"""A program between a soak and the service that has faults: `python leaky_proxy.py SERVICE_PORT FAULT ...`.
 
-It prints its own port. What it forwards is right but for its fault, which shows now and then.
+It prints its own port. What it forwards is right but for its faults, which show in turn, now and then.
 """
 
+import itertools
 import os
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-HEALTHY, EVERY = 200, 25  # answers before the first fault, and from one to the next
+HEALTHY, EVERY = 60, 5  # answers before the first fault, and from one to the next
 BALLAST = b"x" * (100 * 2**20)  # beside which what Python itself takes and gives back is little
 
 kept: list[object] = []
@@ -53,7 +54,6 @@ def drop(_: bytes) -> bytes:
 
 
 FAULTS = {
-    "none": lambda data: data,
     "memory": leak_memory,
     "handles": leak_handle,
     "threads": leak_thread,
@@ -64,13 +64,13 @@ FAULTS = {
 }
 
 
-def now_and_then(fault: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    count = 0
+def now_and_then(faults: Sequence[Callable[[bytes], bytes]]) -> Callable[[bytes], bytes]:
+    count, in_turn = 0, itertools.cycle(faults)
 
     def change(data: bytes) -> bytes:
         nonlocal count
         count += 1
-        return fault(data) if count > HEALTHY and count % EVERY == 0 else data
+        return next(in_turn)(data) if faults and count > HEALTHY and count % EVERY == 0 else data
 
     return change
 
@@ -93,7 +93,7 @@ def handle(client: socket.socket, port: int, change: Callable[[bytes], bytes]) -
 
 
 def main() -> None:
-    change, port = now_and_then(FAULTS[sys.argv[1]]), int(sys.argv[2])
+    change, port = now_and_then([FAULTS[name] for name in sys.argv[2:]]), int(sys.argv[1])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:

@@ -29,7 +29,7 @@ SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "20"))
 CLIENTS, MAX_QUEUE = 32, 8
 WARM_UP_SECONDS = 4
 READY_AGAIN_SECONDS = 5  # on a machine that has nothing else to do
-WITHIN_SECONDS = 90  # on one that has
+WITHIN_SECONDS = 90  # on a busy one
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,18 @@ def test_at_twice_what_it_can_do_the_service_answers_what_it_takes_as_fast_as_it
 
     good = [one.seconds for one in answers if one.answer.status == 200]
     refused = [one.answer for one in answers if one.answer.status == 429]
+    slowest = np.percentile(good, 99)
     print(
-        f"unloaded {unloaded:.3f} s, capacity {capacity:.1f}/s, {Counter(one.answer.status for one in answers)}, "
-        f"p99 {np.percentile(good, 99):.3f} s, memory {before.memory:,} to {after.memory:,}"
+        f"Unloaded {unloaded:.3f} s, {capacity:.1f} requests/s; at twice that {len(good)} of {len(answers)}"
     )
+    print(f"answered, p99 {slowest:.3f} s, memory {before.memory:,} and then {after.memory:,} bytes.")
     assert len(good) + len(refused) == len(answers)
     assert len(refused) > 0
     assert len(good) > capacity * SECONDS / 4  # being refused costs little
     assert all(refusal.headers["retry-after"] == "1" for refusal in refused)
     assert all(refusal.headers["content-type"] == PROBLEM for refusal in refused)
     assert {refusal.json()["status"] for refusal in refused} == {429}
-    assert np.percentile(good, 99) < 5 * unloaded * MAX_QUEUE
+    assert slowest < 5 * unloaded * MAX_QUEUE
     assert after.memory < 1.05 * before.memory
 
 
@@ -202,10 +203,11 @@ def test_of_a_worker_that_is_killed_only_the_requests_it_held_are_lost_and_it_is
             wait_for(lambda: is_ready(client))
             took.append(time.monotonic() - began)
             assert other in workers_of(client)
+    importing = max(importing, seconds_to_import())
 
     lost = {number: asker.lost for number, asker in enumerate(askers) if asker.lost}
-    print(f"import {importing:.1f} s, ready again after {took}, lost {lost} of {held}")
+    print(f"Imports take {importing:.1f} s; ready again after {took} s; lost {lost} of {held}.")
     assert {status for asker in askers for status in asker.statuses} == {200}
     assert all(count <= held[number] for number, count in lost.items())
-    # Half of that time goes into importing torch and BentoML, which takes longer where others use the machine.
-    assert max(took) < max(READY_AGAIN_SECONDS, 2.5 * importing)
+    # Most of that time goes into importing torch and BentoML, which takes longer on a busy machine.
+    assert max(took) < max(READY_AGAIN_SECONDS, 2 * importing)
