@@ -103,7 +103,13 @@ def decode_upload(upload: Upload, limits: Settings, spare: Spare | None) -> Imag
         check_content_type(upload.content_type)
         return decode_image(upload.data, max_pixels=limits.max_pixels, max_side=limits.max_side, spare=spare)
     except Problem as problem:
-        return problem
+        return without_frames(problem)
+
+
+def without_frames(problem: Problem) -> Problem:
+    """Return a problem that has forgotten where it came up, or it would keep a picture in memory each."""
+    problem.__context__ = None
+    return problem.with_traceback(None)
 
 
 def archive_pictures(upload: Upload, limits: Settings, spare: Spare | None) -> Pictures:
@@ -132,7 +138,7 @@ def decode_member(
     try:
         data = read_member(archive, member)
     except Problem as problem:
-        return problem
+        return without_frames(problem)
     return decode_upload(Upload(member.filename, "", data), limits, spare)
 
 

@@ -16,7 +16,7 @@ from serving.preparations import Preparation
 from serving.settings import Settings
 from serving.uploads import Upload
 
-LIMITS = Settings(max_images=20, max_pixels=10_000, max_body_bytes=100_000)
+LIMITS = Settings(max_images=20, max_pixels=10_000, max_side=5000, max_body_bytes=100_000)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 9, 8), dtype=np.uint8)
 
 
@@ -110,6 +110,19 @@ def test_the_files_that_systems_add_to_archives_are_left_out():
 DEEP_HEADER = b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"(" * 9000
 
 
+PYTHON_2 = "{'descr': '|u1', 'fortran_order': False, 'shape': (6L, 9L, 8L), }"
+
+
+def with_header(header: str, *, version: int = 1) -> Upload:
+    length = struct.pack("<H" if version == 1 else "<L", len(header))
+    start = b"\x93NUMPY" + bytes([version, 0])
+    return Upload("a.npy", "", start + length + header.encode() + IMAGES.tobytes())
+
+
+def plain(kind: str) -> str:
+    return f"{{'descr': {kind}, 'fortran_order': False, 'shape': (6, 9, 8), }}"
+
+
 class Nasty:
     """An object whose unpickling would run code."""
 
@@ -132,6 +145,14 @@ class Nasty:
         ),
         pytest.param(Upload("a.zip", "", b"PK\x03\x04" + b"?" * 50), UndecodableImageError, id="damaged zip"),
         pytest.param(Upload("a.npy", "", DEEP_HEADER), UndecodableImageError, id="header of brackets"),
+        pytest.param(with_header(PYTHON_2), UndecodableImageError, id="Python 2"),
+        pytest.param(with_header(plain("[('a', '|u1')]")), UndecodableImageError, id="structured"),
+        pytest.param(with_header(plain("'|O'")), UndecodableImageError, id="objects"),
+        pytest.param(with_header(plain("'|u1'") + " " * 600), UndecodableImageError, id="long header"),
+        pytest.param(
+            with_header(plain("'|u1'") + " " * 2**21, version=2), UndecodableImageError, id="header of 2 MB"
+        ),
+        pytest.param(npy(np.zeros((2, 1, 5001), np.uint8)), TooLargeError, id="too wide"),
         pytest.param(npz(a=IMAGES, b=IMAGES), UndecodableImageError, id="which array?"),
         pytest.param(npy(np.zeros((21, 4, 4), np.uint8)), TooLargeError, id="too many images"),
         pytest.param(npy(np.zeros((2, 101, 100), np.uint8)), TooLargeError, id="too many pixels"),
@@ -168,6 +189,15 @@ def test_no_header_of_an_array_is_taken_at_its_word(header):
 
     with pytest.raises(UndecodableImageError):
         read(Upload("a.npy", "", data))
+
+
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+def test_an_array_is_read_from_bytes_and_from_a_view_of_them(kind):
+    upload = with_header(plain("'|u1'"))
+
+    items = read(Upload("a.npy", "", kind(upload.data)))
+
+    assert np.array_equal(contents(items), IMAGES)
 
 
 def test_an_archive_comes_alone():

@@ -24,20 +24,26 @@ MEGA = 1_000_000
 READ = """
 import io, json, resource, sys, threading, torch
 from PIL import Image
+from serving.batches import read_batch
 from serving.errors import Problem
-from serving.images import decode_image
 from serving.preparations import preparation_of
+from serving.settings import Settings
+from serving.uploads import Upload
 
 max_pixels, how, *paths = sys.argv[1:]
 sizes = {"resize_size": 256, "crop_size": 224}
 preparations = [preparation_of({"preprocessing": kind} | sizes) for kind in ("digits", "photograph")]
 
+limits, kept = Settings(max_pixels=max_pixels), []
+
 def read(data):
-    try:
-        pictures = [decode_image(data, max_pixels=int(max_pixels), spare=one.spare) for one in preparations]
-        return [list(one.prepare(picture).shape) for one, picture in zip(preparations, pictures)]
-    except Problem as problem:
-        return [int(problem.status), problem.detail]
+    upload = Upload("", "", data)
+    items = [item for one in preparations for item in read_batch([upload], limits, one, archives=False)]
+    kept.extend(items)
+    contents = [item.content for item in items]
+    if isinstance(contents[0], Problem):
+        return [int(contents[0].status), contents[0].detail]
+    return [list(content.shape) for content in contents]
 
 def read_into(answers, data):
     answers.append([read(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before])
@@ -181,13 +187,17 @@ LARGE = {
 
 
 @pytest.fixture(scope="module")
-def large_read(tmp_path_factory) -> dict[str, tuple[list, int]]:
-    """What comes of each large picture, and the memory that was taken by then."""
-    files = {
+def large_files() -> dict[str, bytes]:
+    return {
         name: encoded(picture(mode, megapixels * MEGA), kind, **options)
         for name, (mode, megapixels, kind, options) in LARGE.items()
     }
-    answers = read_apart(written(files, tmp_path_factory.mktemp("large")), max_pixels=16 * MEGA)
+
+
+@pytest.fixture(scope="module")
+def large_read(large_files, tmp_path_factory) -> dict[str, tuple[list, int]]:
+    """What comes of each large picture, and the memory that was taken by then."""
+    answers = read_apart(written(large_files, tmp_path_factory.mktemp("large")), max_pixels=16 * MEGA)
     return dict(zip(LARGE, answers, strict=True))
 
 
@@ -199,9 +209,18 @@ def test_a_large_picture_takes_at_most_eight_bytes_for_each_pixel_that_one_may_h
     assert grown < (8 * 16 + 20) * MEGA  # and what Python takes for itself
 
 
-def test_of_several_large_pictures_one_is_decoded_at_a_time(tmp_path):
-    one = encoded(picture("RGBA", 16 * MEGA), "PNG", compress_level=1)
-    paths = written({str(index): one for index in range(4)}, tmp_path)
+def test_large_pictures_that_end_early_are_not_kept_with_the_problem_that_they_have(large_files, tmp_path):
+    whole = large_files["transparent PNG"]
+    paths = written({str(index): whole[: len(whole) * 9 // 10] for index in range(4)}, tmp_path)
+
+    answers = read_apart(paths, max_pixels=16 * MEGA)
+
+    assert [outcome[0] for outcome, _ in answers] == [422] * 4
+    assert answers[-1][1] < (8 * 16 + 20) * MEGA
+
+
+def test_of_several_large_pictures_one_is_decoded_at_a_time(large_files, tmp_path):
+    paths = written({str(index): large_files["transparent PNG"] for index in range(4)}, tmp_path)
 
     answers = read_apart(paths, max_pixels=50 * MEGA, how="together")
 

@@ -1,0 +1,191 @@
+"""Archives made to harm: they are refused soon and in little memory, and a damaged member harms no other."""
+
+import io
+import struct
+import time
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.batches import read_batch
+from serving.errors import Problem, TooLargeError, UndecodableImageError
+from serving.preparations import Preparation
+from serving.settings import Settings
+from serving.uploads import Upload
+
+LIMITS = Settings(max_images=20, max_pixels=10_000, max_body_bytes=8 * 2**20)
+ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
+ENCRYPTED = 0x1
+
+
+def read(data: bytes | memoryview):
+    preparation = Preparation(lambda image: np.asarray(image.convert("L")))
+    return read_batch([Upload("batch.zip", "", data)], LIMITS, preparation, archives=True)
+
+
+def png(level: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (9, 8), level).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def packed(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+def patched(data: bytes, signature: bytes, offset: int, new: bytes, *, which: int = 0) -> bytes:
+    """An archive with other bytes at some place of one of its headers."""
+    position = -1
+    for _ in range(which + 1):
+        position = data.index(signature, position + 1)
+    return data[: position + offset] + new + data[position + offset + len(new) :]
+
+
+PICTURES = packed({"a.png": png(10), "b.png": png(20), "c.png": png(30)})
+
+NAMELESS = packed({"a": png(10), "bbb": b"?", "c": png(30)}).replace(b"bbb", b"\0bb")
+MANY = packed({f"{index}.png": b"" for index in range(21)})
+
+
+def assert_only_the_second_is_a_problem(data: bytes, match: str) -> None:
+    first, second, third = (item.content for item in read(data))
+    assert (first == 10).all()
+    assert (third == 30).all()
+    assert isinstance(second, UndecodableImageError)
+    assert match in second.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        pytest.param(
+            patched(PICTURES, b"b.png", 10, b"??????????"), "damaged in the archive", id="damaged data"
+        ),
+        pytest.param(
+            patched(PICTURES, ENTRY, 8, struct.pack("<H", ENCRYPTED), which=1), "encrypted", id="encrypted"
+        ),
+        pytest.param(patched(PICTURES, ENTRY, 10, struct.pack("<H", 12), which=1), "method 12", id="bzip2"),
+        pytest.param(
+            patched(PICTURES, ENTRY, 10, struct.pack("<H", 99), which=1), "method 99", id="unknown method"
+        ),
+        pytest.param(
+            patched(PICTURES, ENTRY, 24, struct.pack("<L", 9999), which=1), "9,999", id="too large a size"
+        ),
+        pytest.param(
+            patched(PICTURES, ENTRY, 24, struct.pack("<L", 9), which=1), "damaged", id="too small a size"
+        ),
+        pytest.param(
+            patched(PICTURES, ENTRY, 16, bytes(4), which=1), "damaged in the archive", id="wrong checksum"
+        ),
+        pytest.param(packed({"a": png(10), "b": PICTURES, "c": png(30)}), "no image", id="an archive"),
+        pytest.param(NAMELESS, "no image", id="without a name"),
+    ],
+)
+def test_a_member_that_cannot_be_read_is_a_problem_in_its_place(data, match):
+    assert_only_the_second_is_a_problem(data, match)
+
+
+def overlapping() -> bytes:
+    """An archive whose entries all name the same bytes: it unpacks to many times what it holds."""
+    return patched(PICTURES, ENTRY, 42, struct.pack("<L", 0), which=1)
+
+
+def with_a_name_of(length: int) -> bytes:
+    return packed({"a" * length + ".png": png(1)})
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "match"),
+    [
+        pytest.param(overlapping(), UndecodableImageError, "share bytes", id="members that share bytes"),
+        pytest.param(packed({"a": bytes(2**22)}), TooLargeError, "at most 200 times", id="ratio"),
+        pytest.param(packed({"a": bytes(9 * 2**20)}), TooLargeError, "9,437,184", id="unpacked size"),
+        pytest.param(MANY, TooLargeError, "21 files", id="21 members"),
+        pytest.param(with_a_name_of(2000), TooLargeError, "1000 characters", id="long name"),
+        pytest.param(PICTURES[:-5], UndecodableImageError, "damaged archive", id="cut short"),
+        pytest.param(
+            patched(PICTURES, END, 12, b"\xff\xff\xff\x7f"),
+            UndecodableImageError,
+            "damaged",
+            id="no directory",
+        ),
+        pytest.param(
+            patched(PICTURES, ENTRY, 24, b"\xfe\xff\xff\xff"), TooLargeError, "4,294,9", id="claims 4 GB"
+        ),
+    ],
+)
+def test_an_archive_that_could_harm_is_refused_as_a_whole(data, error, match):
+    with pytest.raises(error, match=match):
+        read(data)
+
+
+def test_an_archive_of_a_million_files_is_refused_soon_and_in_little_memory():
+    entry = ENTRY + bytes(42)
+    directory = entry * 1_000_000
+    end = END + struct.pack("<HHHHLLH", 0, 0, 5, 5, len(directory), 30, 0)  # and it claims five
+    data = LOCAL + bytes(26) + directory + end
+    started = time.thread_time()
+    tracemalloc.start()
+
+    with pytest.raises(TooLargeError, match="Send at most 20"):
+        read(data)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+    assert time.thread_time() - started < 1
+
+
+def test_a_member_that_lies_about_its_size_unpacks_to_no_more_than_it_says():
+    """It says ten bytes, and holds a hundred megabytes."""
+    data = packed({"a.png": bytes(100_000_000)})
+    lying = patched(patched(data, ENTRY, 24, struct.pack("<L", 10)), LOCAL, 22, struct.pack("<L", 10))
+    tracemalloc.start()
+
+    (item,) = read(lying)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(item.content, Problem)
+    assert peak < 2**20
+
+
+def test_members_are_unpacked_one_at_a_time():
+    rng = np.random.default_rng(0)
+    noise = {f"{index}.png": rng.bytes(2**20) for index in range(7)}
+    data = packed(noise, zipfile.ZIP_STORED)
+    tracemalloc.start()
+
+    items = read(data)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(items) == 7
+    assert peak < 4 * 2**20
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED], ids=["stored", "deflated"])
+@pytest.mark.parametrize("kind", [bytes, memoryview])
+def test_a_usual_archive_is_read_from_bytes_and_from_a_view_of_them(method, kind):
+    data = packed({"a.png": png(10), "folder/": b"", "folder/b.png": png(20)}, method)
+
+    items = read(kind(data))
+
+    assert [(item.filename, item.content[0, 0]) for item in items] == [("a.png", 10), ("folder/b.png", 20)]
+
+
+def test_an_archive_with_the_directory_of_large_ones_is_read(monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    data = packed({"a.png": png(10), "b.png": png(20)})
+    assert b"PK\x06\x06" in data
+
+    items = read(data)
+
+    assert [item.content[0, 0] for item in items] == [10, 20]
