@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base as Tag
 
+from serving.blocks import give_back_large_blocks
 from serving.claims import check_header
 from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError
 from serving.shrinking import Spare, is_large, shrunk
@@ -30,6 +31,7 @@ FLOAT_MAX = float(np.finfo(np.float32).max)
 MAX_EXIF_BYTES = 2**20  # far more than a camera writes; read, it takes ten times the memory
 UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file
 
+give_back_large_blocks()
 PngImagePlugin.MAX_TEXT_MEMORY = 8 * 2**20  # of the 64 MiB that a few bytes of text could unpack to
 # Of damaged files, each in words of its own that Python would remember, and of sizes that are no fault here.
 warnings.filterwarnings("ignore", module=r"PIL\.")

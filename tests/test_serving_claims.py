@@ -1,0 +1,97 @@
+"""Files whose structure would take far more to read than their picture: they are refused before they are."""
+
+import io
+import struct
+import time
+
+import pytest
+from PIL import Image
+
+from serving.errors import UndecodableImageError
+from serving.images import decode_image
+
+MAX_PIXELS = 1_000_000
+
+
+def encoded(kind: str, **options) -> bytes:
+    stream = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def jpeg_with(*segments: bytes) -> bytes:
+    """A JPEG with other segments before its own."""
+    data = encoded("JPEG", progressive=True)
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+def jpeg_of_scans(count: int) -> bytes:
+    """A JPEG that repeats its last scan, each of which a decoder goes through."""
+    data = encoded("JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+def tiff_with(tag: int, kind: int, count: int) -> bytes:
+    """A TIFF one of whose tags claims some number of values."""
+    data = bytearray(encoded("TIFF"))
+    (start,) = struct.unpack_from("<L", data, 4)
+    (n_tags,) = struct.unpack_from("<H", data, start)
+    entries = range(start + 2, start + 2 + 12 * n_tags, 12)
+    (position,) = [one for one in entries if struct.unpack_from("<H", data, one) == (tag,)]
+    struct.pack_into("<HL", data, position + 2, kind, count)
+    return bytes(data)
+
+
+STRIP_OFFSETS, LONG = 273, 4
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        pytest.param(jpeg_of_scans(200), "more than 100 scans", id="JPEG of 200 scans"),
+        pytest.param(
+            jpeg_with(*[segment(0xE1, b"Exif\0\0" + bytes(60_000))] * 17), "EXIF", id="JPEG with 1 MB of EXIF"
+        ),
+        pytest.param(tiff_with(STRIP_OFFSETS, LONG, 2_000_000), "2,000,000 values", id="TIFF of 2M strips"),
+        pytest.param(b"II+\0\x08\0\0\0" + bytes(50), "over 4 GB", id="BigTIFF"),
+        pytest.param(b"II*\0\xff\xff\xff\0" + bytes(50), "ends before", id="TIFF without a directory"),
+        pytest.param(encoded("TIFF", compression="tiff_lzw")[:8], "ends before", id="TIFF of eight bytes"),
+    ],
+)
+def test_a_file_whose_structure_takes_too_much_is_refused_at_once(data, match):
+    started = time.thread_time()
+
+    with pytest.raises(UndecodableImageError, match=match):
+        decode_image(data, max_pixels=MAX_PIXELS)
+
+    assert time.thread_time() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(encoded("JPEG", progressive=True), id="ten scans"),
+        pytest.param(jpeg_of_scans(20), id="thirty scans"),
+        pytest.param(jpeg_with(segment(0xE2, b"\xff\xda" * 500)), id="what looks like scans, in metadata"),
+        pytest.param(encoded("JPEG") + b"\xff\xda" * 500, id="what looks like scans, after the picture"),
+        pytest.param(jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(60_000))), id="a segment of EXIF"),
+        pytest.param(encoded("TIFF", compression="tiff_lzw"), id="TIFF"),
+    ],
+)
+def test_a_file_of_the_usual_structure_is_read(data):
+    assert decode_image(data, max_pixels=MAX_PIXELS).size == (256, 256)
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "lzma"])
+def test_a_tiff_compressed_in_an_unusual_way_is_told_which_ways_there_are(compression):
+    stream = io.BytesIO()
+    mode = "1" if compression.startswith("group") else "RGB"
+    Image.linear_gradient("L").convert(mode).save(stream, "TIFF", compression=compression)
+
+    with pytest.raises(UndecodableImageError, match="LZW, Deflate or JPEG"):
+        decode_image(stream.getvalue(), max_pixels=MAX_PIXELS)
