@@ -97,7 +97,10 @@ def start(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
                 yield service
             finally:
                 if process.poll() is None:
+                    workers = service.workers  # each of which is in a process group of its own
                     os.killpg(process.pid, signal.SIGKILL)
+                    for worker in workers:
+                        worker.kill()
                 process.wait()
 
     return starting
