@@ -77,14 +77,14 @@ def questions(wire: Wire, seed: int) -> Sequence[Question]:
     """
     digits = sure_digits(wire)
     generator = random.Random(seed)
-    several = generator.sample(digits, min(8, len(digits)))
+    many = generator.sample(digits, BATCH)  # which the service answers beside the others
     batch = [image for image, _ in digits[:BATCH]]
     noisy = ask(wire, "drift of noise", noise(seed), verdict)
     if noisy.known[0] is not True:
         raise UnfitServiceError("The service finds no drift in noise.")
     return [
         *(ask(wire, "classify one", upload("/classify", [image]), labels) for image, _ in digits[:16]),
-        ask(wire, "classify several", upload("/classify", [image for image, _ in several]), labels),
+        ask(wire, "classify many", upload("/classify", [image for image, _ in many]), labels),
         ask(wire, "drift of digits", upload("/drift", batch), verdict),
         noisy,
         ask(wire, "models", request("GET", "/models"), models),

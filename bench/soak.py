@@ -124,7 +124,9 @@ def of_service(process: psutil.Process, folder: Path | None) -> Footprint:
 
 def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> int:
     """Warm a service up, send it traffic, print what became of all of it, and return the exit status."""
-    found = complaints(*send(soaked, asked, options.warm_up, options, "Warm-up"))
+    first = Client(soaked.address, asked, options.seed).visit_with_everything()
+    found = complaints(first, len(first))
+    found += complaints(*send(soaked, asked, options.warm_up, options, "Warm-up"))
     before = soaked.measure and settled(soaked.measure, within_seconds=options.patience)
     visits, sent = send(soaked, asked, options.seconds, options, "Soak")
     found += complaints(visits, sent)
