@@ -54,7 +54,7 @@ from serving.responses import answer_disconnect, answer_problem
 from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
 from serving.traffic import AccessLog, KnownEndpoints, Traffic
-from serving.workers import Roll
+from serving.workers import Roll, end_with_parent
 
 HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"
 
@@ -233,6 +233,8 @@ class DriftBento:
         gc.freeze()
 
         self.roll = Roll.inherit(bentoml.server_context.worker_index)
+        if self.roll:
+            end_with_parent()
         if self.roll and not self.registry.why_not_ready:
             self.roll.sign()
 

@@ -120,6 +120,12 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.close()
 
+    def _should_upgrade(self) -> bool:
+        return False  # a WebSocket would pass by all limits, and nothing here speaks over one
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing to the log of what any client may ask for; it is answered as if it had not."""
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
         """Refuse what is not HTTP, which uvicorn has found."""
         self.refuse(

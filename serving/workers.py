@@ -1,13 +1,16 @@
 """Whether all workers of the service are there and ready, as each of them can tell at any time."""
 
+import ctypes
 import fcntl
 import os
+import signal
 import struct
 import tempfile
 from typing import Self
 
 VARIABLE = "DRIFTBENTO_ROLL"  # by which workers find the roll: its file descriptor, and how many they are
 PROCESS = struct.Struct("q")
+PR_SET_PDEATHSIG = 1  # as Linux's prctl.h calls it
 
 
 class Roll:
@@ -76,3 +79,13 @@ class Roll:
             return True
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, place)
         return False
+
+
+def end_with_parent() -> None:
+    """Have this worker told to stop when the process that started it is gone, where the system can do that.
+
+    Otherwise, it would go on for ever, with a port and with memory that nobody knows of.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -139,6 +139,16 @@ def test_in_a_container_the_other_workers_finish_and_the_service_ends_when_one_d
     assert f"(process {other.pid}) was killed by SIGKILL. The service ends." in service.log.read_text()
 
 
+def test_workers_do_not_outlive_the_process_that_started_them(start):
+    with start(WORKERS="2") as service:
+        workers = service.workers
+        service.process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=WITHIN_SECONDS)
+
+    assert len(workers) == 2
+    assert alive == []
+
+
 def test_in_a_container_the_service_ends_when_its_only_worker_dies(start):
     with start(**CONTAINER) as service:
         service.workers[0].kill()
