@@ -27,7 +27,6 @@ TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_
 MAX_PIXELS = 50_000_000  # unless the service's settings say otherwise
 MAX_SIDE = 30_000
 MAX_BYTES_PER_PIXEL = 8  # of memory that decoding may take, for each of the pixels that an image may have
-FLOAT_MAX = float(np.finfo(np.float32).max)
 MAX_EXIF_BYTES = 2**20  # far more than a camera writes; read, it takes ten times the memory
 UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file
 
@@ -229,8 +228,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def deep_to_greyscale(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point pixels to 8 bits, by the smallest range that holds them."""
-    values = np.asarray(image, dtype=np.float32).astype(np.float64)
-    np.nan_to_num(values, copy=False, posinf=FLOAT_MAX, neginf=-FLOAT_MAX)
+    values = np.nan_to_num(np.asarray(image).astype(np.float32)).astype(np.float64)
     darkest, brightest = min(float(values.min()), 0), float(values.max())
     ranges = (1, 255, 65535) if image.mode == "F" else (255, 65535)
     white = next((top for top in ranges if brightest <= top), brightest)
