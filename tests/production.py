@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +100,8 @@ def start(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
                     workers = service.workers  # each of which is in a process group of its own
                     os.killpg(process.pid, signal.SIGKILL)
                     for worker in workers:
-                        worker.kill()
+                        with suppress(psutil.NoSuchProcess):
+                            worker.kill()
                 process.wait()
 
     return starting
