@@ -184,3 +184,29 @@ def test_a_request_that_never_ends_does_not_keep_the_service_from_ending(start, 
     assert status == 0
     assert 1 < took < 8
     assert "Traceback" not in service.log.read_text()
+
+
+def test_clients_that_keep_sending_while_the_service_stops_are_answered_or_told_so(start, as_files, held_out):
+    files = as_files(held_out.images[:32])
+
+    with start(WORKERS="2", GRACE_SECONDS="60") as service, ThreadPoolExecutor(8) as pool:
+        answered = list[int]()
+
+        def keep_sending(_: int) -> None:
+            with httpx.Client(base_url=service.client.base_url, timeout=WITHIN_SECONDS) as client:
+                while True:
+                    try:
+                        answered.append(client.post("/drift", files=files).status_code)
+                    except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                        return  # which is how a client learns that nobody listens any more
+
+        clients = [pool.submit(keep_sending, number) for number in range(8)]
+        service.wait_for(lambda: len(answered) >= 16)
+        service.process.send_signal(signal.SIGTERM)
+        status = service.end()
+        for client in clients:
+            client.result(WITHIN_SECONDS)
+
+    assert status == 0
+    assert set(answered) == {200}
+    assert "Traceback" not in service.log.read_text()
