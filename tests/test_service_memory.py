@@ -85,7 +85,6 @@ def test_memory_stays_under_the_ceiling_whatever_is_sent(client, worst, as_files
         statuses = set(pool.map(send, range(30)))
     risen = highest(worker) - at_rest
 
-    print(f"\nat rest {at_rest / MEGABYTE:.0f} MB, risen by {risen / MEGABYTE:.0f} MB", statuses)
     assert {200, 422} <= statuses <= {200, 413, 422, 429, 504}
     assert risen <= LIMITS.max_held_bytes + int(room) * MEGABYTE + int(pixels) * LIMITS.max_pixels
     classified = client.post("/classify", files=as_files(held_out.images[:1])).json()
