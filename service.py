@@ -8,7 +8,7 @@ answer of its own.
 import gc
 import logging
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -32,18 +32,17 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from serving import openapi, page
-from serving.access import Keys, read_keys, read_origins
 from serving.admission import Room
 from serving.connections import limit_connections
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
-from serving.headers import REQUEST_ID, AnswerHeaders
+from serving.guards import HEALTH, METRICS, guards, public_paths
+from serving.headers import AnswerHeaders
 from serving.intake import Intake
 from serving.logs import write_json
 from serving.metrics import metrics
@@ -55,8 +54,6 @@ from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
 from serving.traffic import AccessLog, KnownEndpoints, Traffic
 from serving.workers import Roll, end_with_parent
-
-HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"
 
 logger = logging.getLogger("bentoml.driftbento")
 if settings().log_format == "json":
@@ -184,7 +181,11 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     def openapi_spec(self) -> Any:
         document = super().openapi_spec
         with_keys = settings().api_keys is not None
-        paths = openapi.behind_keys(openapi.paths(), public=public_paths()) if with_keys else openapi.paths()
+        paths = (
+            openapi.behind_keys(openapi.paths(), public=public_paths(settings()))
+            if with_keys
+            else openapi.paths()
+        )
         return attrs.evolve(
             document,
             openapi=openapi.VERSION,
@@ -277,34 +278,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
     ]
     if AccessLogMiddleware in {one.cls for one in middleware}:
         kept.append(Middleware(AccessLog, silent=silent))
-    return [*kept, *guards(), limits]
-
-
-def guards() -> list[Any]:
-    """Return what says who may ask, as far as the operator has said so: web pages, and who has a key.
-
-    A browser asks whether a page may before it sends a key, and shows the page only answers that say so.
-    """
-    origins, keys = settings().cors_origins, settings().api_keys
-    found = list[Any]()
-    if origins is not None:
-        pages = Middleware(
-            CORSMiddleware,
-            allow_origins=read_origins(origins),
-            allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", REQUEST_ID),
-            expose_headers=(REQUEST_ID,),
-        )
-        found.append(pages)
-    if keys is not None:
-        digests = read_keys(keys.get_secret_value())
-        found.append(Middleware(Keys, keys=digests, public=public_paths()))
-    return found
-
-
-def public_paths() -> Collection[str]:
-    """Return the paths that need no key where there are keys."""
-    return (*HEALTH, METRICS) if settings().public_metrics else HEALTH
+    return [*kept, *guards(settings()), limits]
 
 
 def load(model: BentoModel) -> Classifier | UnavailableModel:
