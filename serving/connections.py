@@ -6,17 +6,26 @@ text what is not HTTP. Whoever opens connections and sends next to nothing over 
 
 import asyncio
 import resource
+import sys
 
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serving.errors import HeadersTooLargeError, MalformedRequestError, Problem, SlowClientError
+from serving.errors import (
+    HeadersTooLargeError,
+    MalformedRequestError,
+    OutOfMemoryError,
+    Problem,
+    SlowClientError,
+)
 from serving.headers import answer_headers, request_id_of
+from serving.memory import is_out_of_memory
 from serving.responses import problem_response
 from serving.settings import settings
 
 MAX_HEAD_BYTES = 64 * 2**10  # of the address and all headers of a request
 LINGER_SECONDS = 2  # in which a client that is still sending may read why it is sent away
+NOT_HTTP = "This is not an HTTP request. Send one as RFC 9112 describes it."
 OTHER_FILES = 200  # that a worker holds open beside its connections
 
 
@@ -127,11 +136,12 @@ class Connection(HttpToolsProtocol):
         """Say nothing to the log of what any client may ask for; it is answered as if it had not."""
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
-        """Refuse what is not HTTP, which uvicorn has found."""
-        self.refuse(
-            self.problem
-            or MalformedRequestError("This is not an HTTP request. Send one as RFC 9112 describes it.")
-        )
+        """Refuse what is not HTTP, which uvicorn has found, or what there was no memory for."""
+        error = sys.exception()
+        if error is not None and is_out_of_memory(error.__context__):
+            self.refuse(OutOfMemoryError())
+        else:
+            self.refuse(self.problem or MalformedRequestError(NOT_HTTP))
 
     def refuse(self, problem: Problem) -> None:
         """Say why the connection is closed, and close it once the client has had time to read it."""
