@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from itertools import islice, pairwise
 
-from serving.errors import Problem, TooLargeError, UndecodableImageError
+from serving.errors import Problem, TooLargeError, UndecodableImageError, echo
 from serving.settings import Settings
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
@@ -31,7 +31,9 @@ def open_archive(filename: str, data: bytes | memoryview, limits: Settings) -> z
     except (Problem, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - zipfile raises a dozen types on damaged archives
-        raise UndecodableImageError(f"{filename} is a damaged archive ({error}). Send it again.") from None
+        raise UndecodableImageError(
+            f"{filename} is a damaged archive ({echo(error)}). Send it again."
+        ) from None
     return archive
 
 
@@ -103,7 +105,9 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - zipfile and zlib raise a dozen types on damaged members
-        raise UndecodableImageError(f"{name} is damaged in the archive ({error}). Pack it anew.") from None
+        raise UndecodableImageError(
+            f"{name} is damaged in the archive ({echo(error)}). Pack it anew."
+        ) from None
     if len(data) != member.file_size:
         raise UndecodableImageError(
             f"{name} has {len(data):,} bytes and not the {member.file_size:,} that the archive says."

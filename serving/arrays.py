@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from serving.errors import Problem, UndecodableImageError
+from serving.errors import Problem, UndecodableImageError, echo
 from serving.images import Pixels
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -27,15 +27,17 @@ def read_array(filename: str, data: bytes | memoryview) -> Pixels:
         shape, column_major, kind = header["shape"], header["fortran_order"], header["descr"]
         # Of any other type not even the description is made into one: it may be a program to unpickle.
         if kind not in UINT8:
-            raise UndecodableImageError(f"{filename} holds {str(kind)[:100]}. Send {ARRAY_SHAPES}.")
+            raise UndecodableImageError(f"{filename} holds {echo(kind)}. Send {ARRAY_SHAPES}.")
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
-            raise UndecodableImageError(f"{filename} has the shape {str(shape)[:100]}. Send {ARRAY_SHAPES}.")
+            raise UndecodableImageError(f"{filename} has the shape {echo(shape)}. Send {ARRAY_SHAPES}.")
         pixels = np.frombuffer(data, dtype=np.uint8, offset=offset)
         return pixels.reshape(shape, order="F" if column_major else "C")
     except (Problem, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways
-        raise UndecodableImageError(f"{filename} is a damaged NumPy file ({error}). Send it again.") from None
+        raise UndecodableImageError(
+            f"{filename} is a damaged NumPy file ({echo(error)}). Send it again."
+        ) from None
 
 
 def read_header(data: bytes | memoryview) -> tuple[dict[str, object], int]:

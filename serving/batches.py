@@ -13,12 +13,12 @@ from PIL import Image
 
 from serving.archives import ZIP_MAGIC, open_archive, read_member, visible_members
 from serving.arrays import NPY_MAGIC, as_images, read_array
-from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
+from serving.errors import MAX_ECHO, MalformedRequestError, Problem, TooLargeError, UndecodableImageError
 from serving.images import Pixels, check_content_type, check_size, decode_image
 from serving.preparations import Preparation
 from serving.settings import Settings
 from serving.shrinking import Spare, shrunk
-from serving.uploads import MAX_ECHO, Upload
+from serving.uploads import Upload
 
 PAUSE_EVERY, PAUSE_SECONDS = 4, 2e-4
 Pictures = Iterator[tuple[str, Image.Image | Problem]]

@@ -11,7 +11,12 @@ MAX_SCANS = 100  # of a JPEG: encoders make some ten, and each goes over the who
 MAX_EXIF_SEGMENTS = 16  # of a JPEG, 64 KiB each
 MAX_TAG_VALUES = 200_000  # of one of a TIFF's tags; the largest usual ones say where each tile lies
 
-JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+MAX_SEGMENTS = 1000  # of a JPEG, before its picture
+MAX_CHUNKS = 20_000  # of a PNG: of 8 KiB each, as they often are, these are 160 MB
+MAX_BLOCKS = 20_000  # of comments and extensions of a GIF, before its picture
+
+# A run of 0xFF may stand before a marker; only the last of them is looked at, or each would be many times.
+JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 WITHOUT_LENGTH = (0x01, 0xD8)
 TIFF_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
@@ -19,16 +24,20 @@ TIFF_STRINGS = (1, 2, 7)  # the types of which Pillow makes one string, not one 
 
 
 def check_header(data: bytes | memoryview) -> None:
-    """Refuse a JPEG or TIFF file whose structure, not its picture, would take too much to read.
+    """Refuse a file whose structure, not its picture, would take too much to read.
 
     Raises:
-        UndecodableImageError: It has too many scans, too much metadata, or is a BigTIFF.
+        UndecodableImageError: It has too many scans, parts or metadata, or is a BigTIFF.
     """
     start = bytes(data[:4])
     if start.startswith(b"\xff\xd8"):
         check_jpeg(data)
     elif start[:2] in {b"II", b"MM"}:
         check_tiff(data, start)
+    elif start == b"\x89PNG":
+        check_png(data)
+    elif start == b"GIF8":
+        check_gif(data)
 
 
 def check_jpeg(data: bytes | memoryview) -> None:
@@ -39,6 +48,8 @@ def check_jpeg(data: bytes | memoryview) -> None:
         raise UndecodableImageError(
             f"The JPEG has more than {MAX_EXIF_SEGMENTS} segments of EXIF data. Send it without."
         )
+    if segments_of_jpeg(data) > MAX_SEGMENTS:
+        raise UndecodableImageError(f"The JPEG has more than {MAX_SEGMENTS} segments. Save it anew.")
 
 
 def occurrences(pattern: bytes, data: bytes | memoryview) -> int:
@@ -48,7 +59,7 @@ def occurrences(pattern: bytes, data: bytes | memoryview) -> int:
 def scans_of_jpeg(data: bytes | memoryview) -> int:
     """Count the scans of a JPEG, as a decoder meets them."""
     position, scans = 2, 0
-    while found := JPEG_MARKER.search(data, position):
+    while scans <= MAX_SCANS and (found := JPEG_MARKER.search(data, position)):
         marker, position = found[1][0], found.end()
         if marker == END_OF_IMAGE:
             break
@@ -56,6 +67,40 @@ def scans_of_jpeg(data: bytes | memoryview) -> int:
         if marker not in WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2], "big")
     return scans
+
+
+def segments_of_jpeg(data: bytes | memoryview) -> int:
+    """Count the segments before the first scan, or until there are too many."""
+    position, segments = 2, 0
+    while segments <= MAX_SEGMENTS and (found := JPEG_MARKER.search(data, position)):
+        marker, position = found[1][0], found.end()
+        if marker in {START_OF_SCAN, END_OF_IMAGE}:
+            break
+        segments += 1
+        if marker not in WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return segments
+
+
+def check_png(data: bytes | memoryview) -> None:
+    position, chunks = 8, 0
+    while position < len(data):
+        chunks += 1
+        if chunks > MAX_CHUNKS:
+            raise UndecodableImageError(f"The PNG has more than {MAX_CHUNKS:,} chunks. Save it anew.")
+        position += 12 + int.from_bytes(data[position : position + 4], "big")  # length, type, data, checksum
+
+
+def check_gif(data: bytes | memoryview) -> None:
+    flags = data[10] if len(data) > 10 else 0
+    position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0  # after the table of colours
+    while data[position : position + 1] == b"!":  # an extension: its kind, and blocks until an empty one
+        position += 2
+        while blocks <= MAX_BLOCKS and position < len(data) and (size := data[position]):
+            position, blocks = position + 1 + size, blocks + 1
+        position, blocks = position + 1, blocks + 1
+        if blocks > MAX_BLOCKS:
+            raise UndecodableImageError(f"The GIF has more than {MAX_BLOCKS:,} blocks. Save it anew.")
 
 
 def check_tiff(data: bytes | memoryview, start: bytes) -> None:

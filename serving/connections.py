@@ -7,6 +7,7 @@ text what is not HTTP. Whoever opens connections and sends next to nothing over 
 import asyncio
 import resource
 import sys
+from typing import NoReturn
 
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -24,6 +25,8 @@ from serving.responses import problem_response
 from serving.settings import settings
 
 MAX_HEAD_BYTES = 64 * 2**10  # of the address and all headers of a request
+MAX_HEADERS = 200
+MAX_PIPELINED = 8  # requests that wait for the answer to one before them
 LINGER_SECONDS = 2  # in which a client that is still sending may read why it is sent away
 NOT_HTTP = "This is not an HTTP request. Send one as RFC 9112 describes it."
 OTHER_FILES = 200  # that a worker holds open beside its connections
@@ -49,13 +52,15 @@ class Connection(HttpToolsProtocol):
         head_bytes: How much of them is.
         problem: What is wrong with a request that the parser gives up.
         is_refused: Whether it will be closed, so that all it sends is thrown away.
+        is_told: Whether the reason has been sent.
+        has_progressed: Whether the parser has made anything of what came last.
+        unparsed_bytes: How much has come since it last did.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.is_refused = False
-        self.in_head = False
-        self.head_bytes = 0
+        self.is_refused = self.is_told = self.in_head = self.has_progressed = False
+        self.head_bytes = self.unparsed_bytes = 0
         self.problem: Problem | None = None
         self.turn_since = self.loop.time()
         self.timer = self.loop.call_later(settings().read_timeout_seconds, self.check_time)
@@ -69,15 +74,17 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.is_refused:
             return
+        self.has_progressed = False
         super().data_received(data)
-        if self.in_head and not self.is_refused:  # perhaps in a header of which the parser waits for the end
-            self.head_bytes += len(data)
-            if self.head_bytes > MAX_HEAD_BYTES:
-                self.refuse(headers_too_large())
+        # The parser keeps what belongs together, be it a header or what may follow a body, until it has all.
+        self.unparsed_bytes = 0 if self.has_progressed else self.unparsed_bytes + len(data)
+        if self.unparsed_bytes > MAX_HEAD_BYTES and not self.is_refused:
+            self.refuse(headers_too_large())
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.in_head, self.head_bytes, self.turn_since = True, 0, self.loop.time()
+        self.has_progressed = True
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -86,16 +93,31 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
         self.add_to_head(len(name) + len(value))
+        if len(self.headers) > MAX_HEADERS:
+            self.give_up(
+                HeadersTooLargeError(f"The request has more than {MAX_HEADERS} headers. Send fewer.")
+            )
 
     def add_to_head(self, size: int) -> None:
+        self.has_progressed = True
         self.head_bytes += size
         if self.head_bytes > MAX_HEAD_BYTES:
-            self.problem = headers_too_large()
-            raise self.problem  # to the parser, which says that something is wrong, but not what
+            self.give_up(headers_too_large())
+
+    def give_up(self, problem: Problem) -> NoReturn:
+        """Have the parser stop, which says that something is wrong, but not what."""
+        self.problem = problem
+        raise problem
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self.give_up(MalformedRequestError("Wait for answers before you send more requests."))
         super().on_headers_complete()
         self.in_head = False
+
+    def on_body(self, body: bytes) -> None:
+        self.has_progressed = True
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -108,19 +130,13 @@ class Connection(HttpToolsProtocol):
 
     def check_time(self) -> None:
         """Close the connection if it is the client's turn, and has been for too long."""
-        if self.transport.is_closing():  # and the client does not read what is left
+        if self.transport.is_closing() or self.is_told:  # and the client does not read what is left
             self.transport.abort()
             return
-        patience = settings().read_timeout_seconds
-        if not self.is_answered and not self.in_head:  # a body has its time where it is read
-            left = patience
-        else:
-            if not self.in_head and self.cycle is not None and self.cycle.more_body:
-                patience = settings().timeout_seconds  # for the rest of a body that has its answer already
-            left = self.turn_since + patience - self.loop.time()
+        patience, left = settings().read_timeout_seconds, self.seconds_left()
         if left > 0:
-            self.timer = self.loop.call_later(left, self.check_time)
-        elif self.in_head:
+            self.look_again(left)
+        elif self.in_head and not self.is_refused:
             self.refuse(
                 SlowClientError(
                     f"The request's headers have not come within {patience:g} seconds. Send it again."
@@ -128,6 +144,20 @@ class Connection(HttpToolsProtocol):
             )
         else:
             self.transport.close()
+            self.look_again(LINGER_SECONDS)
+
+    def seconds_left(self) -> float:
+        """Return for how long the client may still take."""
+        patience = settings().read_timeout_seconds
+        if not self.is_answered and (self.is_refused or not self.in_head):
+            return patience  # it waits, or sends a body, which has its time where it is read
+        if not self.in_head and self.cycle is not None and self.cycle.more_body:
+            patience = settings().timeout_seconds  # for the rest of a body that has its answer already
+        return self.turn_since + patience - self.loop.time()
+
+    def look_again(self, seconds: float) -> None:
+        self.timer.cancel()
+        self.timer = self.loop.call_later(seconds, self.check_time)
 
     def _should_upgrade(self) -> bool:
         return False  # a WebSocket would pass by all limits, and nothing here speaks over one
@@ -146,6 +176,7 @@ class Connection(HttpToolsProtocol):
     def refuse(self, problem: Problem) -> None:
         """Say why the connection is closed, and close it once the client has had time to read it."""
         self.is_refused = True
+        self.look_again(LINGER_SECONDS)
         if not self.is_answered:
             if not self.cycle.more_body:  # or this would be taken for the answer to what was asked before
                 self.cycle.keep_alive = False
@@ -155,13 +186,12 @@ class Connection(HttpToolsProtocol):
             if self.cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
+        self.is_told = True
         self.transport.write(raw_answer(problem))
-        if not self.transport.can_write_eof():
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
             self.transport.close()
-            return
-        self.transport.write_eof()
-        self.timer.cancel()
-        self.timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
 def headers_too_large() -> HeadersTooLargeError:

@@ -5,6 +5,7 @@ from functools import partial
 from serving.abandonment import Work
 from serving.answers import ClassifyJob, classify, score_drift
 from serving.batcher import Batcher
+from serving.errors import TooLargeError
 from serving.models import Classifier
 from serving.registry import Registry
 from serving.schemas import ClassifyForm, ClassifyResponse, DriftForm, DriftResponse
@@ -13,6 +14,7 @@ from serving.threads import cores, in_thread, start_threads
 from serving.uploads import Submission
 
 FEW_IMAGES = 8  # requests of more are answered beside the others, which are not to wait for them
+MAX_PREDICTIONS = 100_000  # in one answer
 LARGE_FILES = 2**20  # bytes of pictures that may take long to decode
 
 Classify = Batcher[ClassifyJob, ClassifyResponse]
@@ -45,6 +47,7 @@ class Dispatcher:
             Problem: There is no such model, or no image can be used.
         """
         classifier = self.registry.get(submission.form.model)
+        check_predictions(len(submission.uploads), min(submission.form.top_k, len(classifier.labels)))
         # A large picture of a digit takes a hundred times as long to decode as to classify, and the others
         # have but one thread to go by.
         is_large = sum(len(upload.data) for upload in submission.uploads) > LARGE_FILES
@@ -59,6 +62,18 @@ class Dispatcher:
         """
         classifier = self.registry.get(submission.form.model)
         return await in_thread(self.drift_thread, score_drift, classifier, submission, self.limits, work)
+
+
+def check_predictions(n_images: int, top_k: int) -> None:
+    """Refuse a request whose answer would be far longer than what was sent.
+
+    Raises:
+        TooLargeError: It asks for too many classes of too many images.
+    """
+    if n_images * top_k > MAX_PREDICTIONS:
+        raise TooLargeError(
+            f"{top_k} classes of {n_images} images are more than {MAX_PREDICTIONS:,}. Ask for fewer."
+        )
 
 
 def streams_of(classifier: Classifier, n_threads: int) -> int:

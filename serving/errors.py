@@ -22,6 +22,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ECHO = 100  # characters of what was sent, or said of it, that an answer repeats
 TYPE_PREFIX = "urn:driftbento:problem:"
 
 
@@ -126,3 +127,8 @@ def problem_document(status: int, detail: str, *, kind: str = "", title: str = "
         "status": int(status),
         "detail": detail,
     }
+
+
+def echo(said: object) -> str:
+    """Return as much of what was sent, or of an error that it caused, as an answer repeats, in ASCII."""
+    return str(said).encode("ascii", "backslashreplace").decode()[:MAX_ECHO]

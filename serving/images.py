@@ -14,7 +14,7 @@ from PIL.ExifTags import Base as Tag
 
 from serving.blocks import give_back_large_blocks
 from serving.claims import check_header
-from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError
+from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError, echo
 from serving.shrinking import Spare, is_large, shrunk
 
 Pixels = npt.NDArray[np.uint8]
@@ -93,7 +93,9 @@ def decode_image(
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
         if "out of memory" in str(error):  # as they call it
             raise MemoryError(str(error)) from error
-        raise UndecodableImageError(f"The image is damaged ({error}). Send it again, complete.") from None
+        raise UndecodableImageError(
+            f"The image is damaged ({echo(error)}). Send it again, complete."
+        ) from None
 
 
 def opened(data: bytes | memoryview, max_pixels: int) -> Image.Image:

@@ -59,6 +59,9 @@ class Intake(Generic[FormType]):
                 pause_seconds=self.limits.read_timeout_seconds,
                 held=held,
             )
-            with self.queue.place():
-                async with while_connected(request) as work:
-                    return await self.answer(submission, work)
+            try:
+                with self.queue.place():
+                    async with while_connected(request) as work:
+                        return await self.answer(submission, work)
+            finally:  # or work that is abandoned while it waits for its turn would hold them until then
+                submission.uploads.clear()

@@ -118,20 +118,27 @@ class BodyLimit:
             )
             return await problem_response(problem.document())(scope, receive, send)
         received = 0
+        unread = False
 
         async def receive_counted() -> Message:
-            nonlocal received
+            nonlocal received, unread
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_bytes:
-                if message.get("more_body"):
-                    await self.drain(receive)
+                unread = bool(message.get("more_body"))
                 raise TooLargeError(
                     f"The request is over {self.max_bytes:,} bytes. Send the images in several."
                 )
             return message
 
-        return await self.app(scope, receive_counted, send)
+        async def send_after_the_rest(message: Message) -> None:
+            nonlocal unread
+            if unread:  # by now nothing of it is held any more
+                unread = False
+                await self.drain(receive)
+            await send(message)
+
+        return await self.app(scope, receive_counted, send_after_the_rest)
 
     async def drain(self, receive: Receive) -> None:
         drained, more = 0, True

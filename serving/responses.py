@@ -1,11 +1,12 @@
 """Problems as responses: the part of them that needs a web framework, which not all who raise them have."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from serving.errors import MEDIA_TYPE, TYPE_PREFIX, MalformedRequestError, OutOfMemoryError, Problem
 from serving.headers import request_id
@@ -28,7 +29,8 @@ def problem_response(document: Mapping[str, Any]) -> Response:
     members = dict(document)
     if request_id():
         members["request_id"] = request_id()
-    response = JSONResponse(members, status_code=document["status"], media_type=MEDIA_TYPE)
+    # In ASCII, since what a file says of itself need not be text that can be encoded.
+    response = Response(json.dumps(members), document["status"], media_type=MEDIA_TYPE)
     of_status, of_type = (
         HEADERS_OF_STATUS.get(document["status"], ()),
         HEADERS_OF_TYPE.get(document["type"], ()),

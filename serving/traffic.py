@@ -48,8 +48,10 @@ class Traffic:
             async with asyncio.timeout(self.timeout_seconds) as limit:
                 await self.app(scope, receive, send_noted)
         except TimeoutError:
-            if started or not limit.expired():
+            if not limit.expired():
                 raise
+            if started:  # and the client does not read on
+                return None
             await refuse(TooSlowError(self.timeout_seconds), scope, receive, send)
         except asyncio.CancelledError:  # by the server, which stops and will wait no longer
             if started:

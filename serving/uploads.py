@@ -12,12 +12,18 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from serving.admission import HeldBytes
-from serving.errors import MalformedRequestError, SlowClientError, TooLargeError, UnsupportedTypeError
+from serving.errors import (
+    MAX_ECHO,
+    MalformedRequestError,
+    SlowClientError,
+    TooLargeError,
+    UnsupportedTypeError,
+)
 from serving.schemas import Form
 
 FILES_FIELD = "images"
 MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
-MAX_ECHO = 100  # characters of what was sent that an answer repeats
+MAX_CONTENT_TYPE = 1000  # characters
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
 )
@@ -104,8 +110,13 @@ def boundary_of(request: Request) -> str:
         UnsupportedTypeError: The request is no form.
         MalformedRequestError: Its content type names no boundary, or a charset other than UTF-8.
     """
+    given = request.headers.get("content-type", "")
+    if len(given) > MAX_CONTENT_TYPE:  # to take a long one apart takes seconds
+        raise MalformedRequestError(
+            f"The content type has {len(given):,} characters. Send at most {MAX_CONTENT_TYPE:,}."
+        )
     header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
+    header["content-type"] = given
     media_type = str(header["content-type"]).partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise UnsupportedTypeError(

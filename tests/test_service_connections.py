@@ -153,7 +153,16 @@ def test_a_body_that_comes_drop_by_drop_ends_when_the_time_of_a_request_does(sto
             [HEAD + b"X-Long: ", b"x" * 100_000, b"\r\n\r\n"], 431, "65,536 bytes", id="a long header"
         ),
         pytest.param(
-            [HEAD, *[b"X-%d: y\r\n" % number for number in range(20_000)]], 431, "65,536", id="many headers"
+            [HEAD, *[b"X-%d: y\r\n" % number for number in range(300)], b"\r\n"],
+            431,
+            "200 headers",
+            id="many headers",
+        ),
+        pytest.param(
+            [HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", *[b"x" * 9_000] * 100],
+            431,
+            "65,536",
+            id="an endless header after the body",
         ),
         pytest.param([b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n"], 431, "65,536", id="a long address"),
         pytest.param([HEAD, b"X-Endless: ", *[b"x" * 9_000] * 100], 431, "65,536", id="an endless header"),
@@ -177,6 +186,49 @@ def test_what_is_no_http_is_a_problem_document_too(impatient, pieces, status, sa
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert problem_in(answer)["status"] == status
     assert says in problem_in(answer)["detail"]
+
+
+def test_more_requests_than_may_wait_for_one_are_not_answered(impatient):
+    answer = answer_to(impatient, QUICK * 1000)
+
+    assert 1 <= answer.count(b"HTTP/1.1 200") <= 20
+
+
+def test_a_long_content_type_takes_no_time(impatient):
+    """To take this one apart took five seconds, in which nobody else was answered."""
+    began = time.monotonic()
+    answers = [
+        impatient.post(
+            "/classify",
+            content=b"x",
+            headers={"content-type": 'multipart/form-data; boundary="' + ";" * 60_000},
+        )
+        for _ in range(5)
+    ]
+    took = time.monotonic() - began
+
+    assert {answer.status_code for answer in answers} == {400}
+    assert "60,031 characters" in answers[0].json()["detail"]
+    assert took < 5
+
+
+def test_clients_that_leave_while_they_wait_take_their_files_with_them(store, serve, long_work):
+    """Of 60 MB each."""
+    large = {"files": [("images", ("x", bytes(60_000_000)))]}
+    with serve(store) as client:
+        worker = worker_of(client)
+        with connected(client) as at_work:
+            at_work.sendall(raw_request(client, "/drift", long_work))
+            wait_until(lambda: in_queue(client, "/drift") == 1)
+            before = worker.memory_info().rss
+            for _ in range(8):
+                with connected(client) as waiting:
+                    waiting.sendall(raw_request(client, "/drift", large))
+                    wait_until(lambda: in_queue(client, "/drift") == 2)
+                wait_until(lambda: in_queue(client, "/drift") == 1)
+            after = worker.memory_info().rss
+
+    assert after - before < 200_000_000
 
 
 def test_garbage_after_a_request_is_not_taken_for_its_answer(impatient):

@@ -95,3 +95,26 @@ def test_a_tiff_compressed_in_an_unusual_way_is_told_which_ways_there_are(compre
 
     with pytest.raises(UndecodableImageError, match="LZW, Deflate or JPEG"):
         decode_image(stream.getvalue(), max_pixels=MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        pytest.param(
+            b"\xff\xd8" + b"\xff\xda\0\2" * 101 + b"\xff" * 4_000_000 + b"\0", "scans", id="a run of 0xFF"
+        ),
+        pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 1_000_000, "segments", id="a million segments"),
+        pytest.param(
+            b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0prVt\0\0\0\0" * 1_000_000, "chunks", id="a million chunks"
+        ),
+        pytest.param(b"GIF89a" + bytes(7) + b"!\xfe\1a\0" * 1_000_000, "blocks", id="a million comments"),
+        pytest.param(b"GIF89a" + bytes(7) + b"!\xfe" + b"\1a" * 1_000_000, "blocks", id="one long comment"),
+    ],
+)
+def test_a_file_of_very_many_parts_is_refused_before_each_is_looked_at(data, says):
+    began = time.process_time()
+    with pytest.raises(UndecodableImageError, match=says):
+        decode_image(data, max_pixels=MAX_PIXELS)
+    took = time.process_time() - began
+
+    assert took < 0.5  # of minutes

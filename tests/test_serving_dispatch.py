@@ -12,7 +12,8 @@ from PIL import Image
 
 from serving.abandonment import Work
 from serving.answers import ClassifyJob
-from serving.dispatch import FEW_IMAGES, LARGE_FILES, Dispatcher
+from serving.dispatch import FEW_IMAGES, LARGE_FILES, MAX_PREDICTIONS, Dispatcher
+from serving.errors import TooLargeError
 from serving.models import Classifier, load_classifier
 from serving.preparations import Preparation, prepare_digit
 from serving.registry import Registry
@@ -89,6 +90,15 @@ def test_a_small_picture_does_not_wait_for(dispatcher, first):
 
     assert len(slow.results) == len(first)
     assert len(quick.results) == 1
+
+
+def test_an_answer_far_longer_than_its_request_is_too_large(dispatcher):
+    submission = Submission(
+        ClassifyForm(model="fake", top_k=2), [Upload("x.png", "image/png", b"")] * (MAX_PREDICTIONS // 2 + 1)
+    )
+
+    with pytest.raises(TooLargeError, match="2 classes of 50001 images"):
+        asyncio.run(dispatcher(lambda: None, sizes=(1,)).classify(submission, Work()))
 
 
 def test_a_large_network_sees_large_pictures_at_the_same_time(dispatcher):

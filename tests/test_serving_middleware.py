@@ -1,5 +1,7 @@
 """Middleware: one form for every error, and a limit on what is read."""
 
+import asyncio
+
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,7 +12,7 @@ from starlette.testclient import TestClient
 
 from serving.errors import Problem, UntestableBatchError
 from serving.middleware import BodyLimit, ProblemDocuments
-from serving.responses import answer_problem
+from serving.responses import answer_problem, problem_response
 
 
 async def length(request: Request) -> Response:
@@ -114,6 +116,37 @@ def test_a_body_over_the_limit_is_too_large(client):
     assert response.status_code == 413
     assert "1,001 bytes" in response.json()["detail"]
     assert "at most 1,000" in response.json()["detail"]
+
+
+def test_who_sends_more_than_may_be_sent_is_told_so_when_all_of_it_has_come():
+    """For a client that is still sending may not see the answer."""
+    happened = []
+
+    async def ask() -> list[str]:
+        bodies = iter([bytes(600), bytes(600), bytes(600), b""])
+
+        async def receive() -> dict:
+            body = next(bodies)
+            happened.append(f"{len(body)} received")
+            return {"type": "http.request", "body": body, "more_body": bool(body)}
+
+        async def send(message: dict) -> None:
+            happened.append(str(message.get("status", "body")))
+
+        async def reads(scope, receive, send) -> None:
+            try:
+                await Request(scope, receive).body()
+            except Problem as problem:
+                happened.append("let go")
+                await problem_response(problem.document())(scope, receive, send)
+
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+        await BodyLimit(reads, max_bytes=1000)(scope, receive, send)
+        return happened
+
+    asyncio.run(ask())
+
+    assert happened == ["600 received", "600 received", "let go", "600 received", "0 received", "413", "body"]
 
 
 def test_a_body_that_does_not_say_its_length_is_too_large_all_the_same(client):

@@ -189,3 +189,8 @@ def npy_of_an_unknown_version(generator: random.Random) -> bytes:
 def archive_for_classify(generator: random.Random) -> bytes:
     archive = generator.choice([PICTURES, DIGITS])
     return post("/classify", form(file(archive, filename="batch.zip")))
+
+
+@malformed(422, "Send uint8")
+def npy_of_what_is_no_text(_: random.Random) -> bytes:
+    return batch(npy_with_header(b"{'descr': '\\ud800', 'fortran_order': False, 'shape': (2, 8, 8), }"))
