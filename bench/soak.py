@@ -124,7 +124,7 @@ def of_service(process: psutil.Process, folder: Path | None) -> Footprint:
 
 def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> int:
     """Warm a service up, send it traffic, print what became of all of it, and return the exit status."""
-    first = Client(soaked.address, asked, options.seed).visit_with_everything()
+    first = visit_all_at_once(soaked, asked, options)
     found = complaints(first, len(first))
     found += complaints(*send(soaked, asked, options.warm_up, options, "Warm-up"))
     before = soaked.measure and settled(soaked.measure, within_seconds=options.patience)
@@ -142,12 +142,22 @@ def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace)
     return 1 if found else 0
 
 
+def visit_all_at_once(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> list[Visit]:
+    """Have each client send everything once, so that the service starts all the threads that it ever needs."""
+    clients = [Client(soaked.address, asked, seed) for seed in range(n_clients(options))]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return list(chain(*pool.map(Client.visit_with_everything, clients)))
+
+
+def n_clients(options: argparse.Namespace) -> int:
+    return int(options.clients + max(1, options.clients // QUICK_PER_SLOW))
+
+
 def send(
     soaked: Soaked, asked: Sequence[Question], seconds: float, options: argparse.Namespace, what: str
 ) -> tuple[list[Visit], int]:
     """Send traffic for a time, and return what became of the requests, and how many were sent."""
-    slow = max(1, options.clients // QUICK_PER_SLOW)
-    seeds = range(options.seed, options.seed + options.clients + slow)
+    seeds = range(options.seed, options.seed + n_clients(options))
     clients = [Client(soaked.address, asked, seed) for seed in seeds]
     guard, enough = threading.Lock(), threading.Event()
     with tqdm(desc=what, unit=" requests", mininterval=1) as bar, ThreadPoolExecutor(len(clients)) as pool:
