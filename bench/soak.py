@@ -143,7 +143,7 @@ def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace)
 
 
 def visit_all_at_once(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> list[Visit]:
-    """Have each client send everything once, so that the service starts all the threads that it ever needs."""
+    """Have each client send everything once, so that the service starts all threads that it ever needs."""
     clients = [Client(soaked.address, asked, seed) for seed in range(n_clients(options))]
     with ThreadPoolExecutor(len(clients)) as pool:
         return list(chain(*pool.map(Client.visit_with_everything, clients)))
