@@ -93,7 +93,8 @@ USE_TORCH_BACKEND = r"""[ -z "$TORCH_BACKEND" ] || { mkdir -p /etc/uv && \
 USE_RECIPES_UV = "install -m 755 env/docker/uv /usr/local/bin/uv"
 # BentoML's template has no place for these instructions, so they follow a command. Any user may look into the
 # home, and what BentoML writes when it starts goes where any user may write, be the rest read-only or not.
-FOR_ANY_USER = """chmod 755 /home/bentoml
+# The day on which the user was made is not kept: the same commit makes the same image on any day.
+FOR_ANY_USER = """chmod 755 /home/bentoml && sed -i 's/^\\(bentoml:[^:]*\\):[0-9]*:/\\1:1:/' /etc/shadow
 ENV BENTOML_HOME=/tmp/bentoml
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["python", "env/docker/healthcheck.py"]"""
 

@@ -276,6 +276,12 @@ def test_the_image_says_what_it_is():
     assert re.search(r"mnist:\w+", said["driftbento.models"])
 
 
+def test_the_image_does_not_hold_the_day_on_which_it_was_built():
+    shadow = engine("run", "--rm", "--user", "0", "--entrypoint", "cat", os.environ["IMAGE"], "/etc/shadow")
+
+    assert re.search(r"^bentoml:!+:1:", shadow, re.MULTILINE)
+
+
 @pytest.mark.skipif(
     "IMAGE_AGAIN" not in os.environ, reason="needs another build of the image, named by $IMAGE_AGAIN"
 )
