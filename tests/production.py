@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,8 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from processes import ROOT, environment, free_port
 
-ROOT = Path(__file__).parent.parent
 WITHIN_SECONDS = 90  # on a busy machine; it takes some five
 
 
@@ -72,12 +71,9 @@ def start(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
     def starting(
         *, until_ready: bool = True, home: Path = store, under: Sequence[str] = (), **settings: str
     ) -> Iterator[Service]:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = str(listener.getsockname()[1])
+        port = str(free_port())
         log = tmp_path_factory.mktemp("service") / "log"
         serve = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", port]
-        environment = os.environ | {"BENTOML_HOME": str(home)} | settings
         with (
             log.open("wb") as output,
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
@@ -85,7 +81,7 @@ def start(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
             process = subprocess.Popen(
                 ["sh", "-c", 'sleep 1 & exec "$@"', "sh", *under, *serve],
                 cwd=ROOT,
-                env=environment,
+                env=environment(home) | settings,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

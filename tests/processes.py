@@ -1,0 +1,69 @@
+"""Programs as processes of their own, each with what it may write in one folder."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent
+READY_WITHIN_SECONDS = 120
+
+
+@contextmanager
+def serving(
+    home: Path, *, target: str = ".", ready: str = "/readyz", log: Path | None = None, **settings: str
+) -> Iterator[httpx.Client]:
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
+    output = log.open("wb") if log else subprocess.DEVNULL
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(home) | settings, stdout=output, stderr=subprocess.STDOUT
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_until_ready(client, ready, process)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        if log:
+            output.close()
+
+
+def wait_until_ready(client: httpx.Client, path: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"bentoml serve ended with status {process.returncode} before it was ready")
+        try:
+            if client.get(path).is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"bentoml serve was not ready within {READY_WITHIN_SECONDS} s")
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return an environment in which BentoML keeps everything in one folder."""
+    return os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+
+
+def run(command: list[str], env: dict[str, str]) -> str:
+    """Run a command to its end, and return what it printed."""
+    finished = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
