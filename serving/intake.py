@@ -1,7 +1,7 @@
 """How a request comes in: read where there is room for it, given a place in the queue, and answered."""
 
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -9,11 +9,8 @@ from starlette.requests import Request
 from serving.abandonment import Work, while_connected
 from serving.admission import Queue, Room
 from serving.memory import enough_memory
-from serving.schemas import Form
 from serving.settings import Settings
-from serving.uploads import Submission, read_submission
-
-FormType = TypeVar("FormType", bound=Form)
+from serving.uploads import FormType, Submission, read_submission
 
 
 class Intake(Generic[FormType]):

@@ -25,6 +25,12 @@ from serving.preparations import Preparation, preparation_of
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
 GOLDEN = ("images", "logits", "features")
+CHECKSUMS = {  # what the metadata calls each file's
+    "model.pt": "weights_sha256",
+    "golden.safetensors": "golden_sha256",
+    "labels.json": "labels_sha256",
+    "reference.safetensors": "reference_sha256",
+}
 MEND = "Copy the model into the store again, or train it again, and restart the service."
 
 
@@ -121,10 +127,12 @@ def load_classifier(
         ModelNotLoadedError: A file is missing or damaged, or the golden check fails.
     """
     tag = f"{name}:{version}"
+    for file in CHECKSUMS:
+        with reading(file, tag):
+            check_checksum(folder / file, metadata)
     with reading("golden.safetensors", tag):
         golden = load_golden(folder / "golden.safetensors")
     with reading("model.pt", tag):
-        check_weights(folder / "model.pt", metadata)
         takes = metadata.get("precisions", ["float32"])
         engine = load_engine(folder / "model.pt", golden, takes=takes, precision=precision)
     with reading("labels.json", tag):
@@ -174,15 +182,19 @@ def load_golden(path: Path) -> dict[str, Tensor]:
     return golden
 
 
-def check_weights(path: Path, metadata: Mapping[str, Any]) -> None:
-    """Make sure that a script is the one that training has stored.
+def check_checksum(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Make sure that a file is the one that training has stored, where the metadata says which that is.
 
     Raises:
         ModelNotLoadedError: It is not.
+        FileNotFoundError: There is none, and there was.
     """
+    expected = metadata.get(CHECKSUMS[path.name])
+    if expected is None:
+        return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != metadata.get("weights_sha256", found):
+    if found != expected:
         raise ModelNotLoadedError(
             f"{path.name} is damaged or another model's: its checksum is not the one in model.yaml. {MEND}"
         )

@@ -1,6 +1,7 @@
 """The service when what is around it fails: its model store, memory."""
 
 import io
+import json
 import os
 import resource
 import shutil
@@ -57,7 +58,13 @@ def flip(path: Path) -> None:
         ),
         pytest.param("reference.safetensors", flip, "reference.safetensors is damaged", id="one number"),
         pytest.param(
-            "labels.json", lambda path: path.write_text('["cat", "dog"]'), "10 names", id="another's names"
+            "reference.safetensors", Path.unlink, "reference.safetensors is missing", id="no reference"
+        ),
+        pytest.param(
+            "labels.json",
+            lambda path: path.write_text(json.dumps(list("9876543210"))),
+            "labels.json is damaged or another model's",
+            id="another's names",
         ),
         pytest.param("model.yaml", lambda path: os.truncate(path, 0), "model.yaml of mnist", id="no facts"),
         pytest.param(

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from drift import Reference
 from serving.errors import ModelNotLoadedError, UnknownModelError
-from serving.models import UnavailableModel, load_classifier
+from serving.models import CHECKSUMS, UnavailableModel, load_classifier
 from serving.registry import Registry
 
 DIGITS = {"preprocessing": "digits"}
@@ -61,14 +61,25 @@ def test_a_damaged_file_is_a_model_that_is_not_loaded(fake_model_folder, file):
         load_classifier(fake_model_folder, "fake", "1", DIGITS)
 
 
-def test_a_script_that_is_not_the_one_that_was_trained_is_refused(fake_model_folder):
-    script = (fake_model_folder / "model.pt").read_bytes()
-    facts = DIGITS | {"weights_sha256": hashlib.sha256(script).hexdigest()}
+@pytest.mark.parametrize(("file", "fact"), CHECKSUMS.items())
+def test_a_file_that_is_not_the_one_that_training_stored_is_refused(fake_model_folder, file, fact):
+    """Such as that of another version, which fits as well."""
+    stored = (fake_model_folder / file).read_bytes()
+    facts = DIGITS | {fact: hashlib.sha256(stored).hexdigest()}
     load_classifier(fake_model_folder, "fake", "1", facts)
 
-    (fake_model_folder / "model.pt").write_bytes(script + b"more")
+    (fake_model_folder / file).write_bytes(stored + b"\n")
 
-    with pytest.raises(ModelNotLoadedError, match=r"^fake:1: model.pt .* its checksum is not"):
+    with pytest.raises(ModelNotLoadedError, match=f"^fake:1: {file} .* its checksum is not"):
+        load_classifier(fake_model_folder, "fake", "1", facts)
+
+
+def test_a_drift_reference_that_was_stored_and_is_gone_is_missed(fake_model_folder):
+    path = fake_model_folder / "reference.safetensors"
+    facts = DIGITS | {"reference_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.unlink()
+
+    with pytest.raises(ModelNotLoadedError, match=r"^fake:1: reference.safetensors is missing"):
         load_classifier(fake_model_folder, "fake", "1", facts)
 
 

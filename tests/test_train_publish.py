@@ -1,5 +1,6 @@
 """Publishing: what lies in the store afterwards, also when it was interrupted."""
 
+import hashlib
 import json
 import os
 import signal
@@ -91,7 +92,14 @@ def test_the_metadata_says_where_the_model_comes_from(model_folder):
     assert metadata["accuracy"] >= 0.97
     assert metadata["accuracy_on"] == "2000 held-out digits"
     assert metadata["torch"] == str(torch.__version__)
-    assert len(metadata["weights_sha256"]) == 64
+    checksums = {
+        key.removesuffix("_sha256"): value for key, value in metadata.items() if key.endswith("_sha256")
+    }
+    files = {"weights": "model.pt", "golden": "golden.safetensors", "labels": "labels.json"}
+    files["reference"] = "reference.safetensors"
+    assert checksums == {
+        what: hashlib.sha256((model_folder / file).read_bytes()).hexdigest() for what, file in files.items()
+    }
     assert {"dataset", "training_images", "image_size", "weights", "commit", "date"} <= set(metadata)
 
 

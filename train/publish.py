@@ -47,8 +47,8 @@ def publish(
         reference: What drift is measured against, where there is one; or a function that fits it, given the
             folder of the stored model.
         golden_images: A few inputs, whose outputs every machine that loads the model must find again.
-        metadata: What a reader of `GET /models` wants to know; date, torch's version, checksum and commit are
-            added.
+        metadata: What a reader of `GET /models` wants to know; date, torch's version, commit and the files'
+            checksums are added.
     """
     store = Path(BentoMLContainer.model_store.get()._path)
     with tempfile.TemporaryDirectory(prefix=".publishing-", dir=store.parent) as beside:
@@ -57,7 +57,7 @@ def publish(
         with bentoml.models.create(name, metadata=facts, _model_store=staging) as entry:
             folder = Path(entry.path)
             write_files(folder, model, labels, reference, golden_images)
-            entry.info.metadata.update(dict[str, Any](metadata) | provenance(folder / "model.pt"))
+            entry.info.metadata.update(dict[str, Any](metadata) | provenance(folder))
         version = str(entry.tag.version)
         let_anybody_read(Path(beside) / name / version)
         (store / name).mkdir(parents=True, exist_ok=True)
@@ -115,13 +115,21 @@ def save_script(model: nn.Module, path: Path) -> torch.jit.ScriptModule:
     return script
 
 
-def provenance(weights: Path) -> dict[str, str]:
+def provenance(folder: Path) -> dict[str, str]:
+    files = {"weights": "model.pt", "golden": "golden.safetensors", "labels": "labels.json"}
+    if (folder / "reference.safetensors").exists():
+        files["reference"] = "reference.safetensors"
     return {
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        **{f"{what}_sha256": checksum(folder / file) for what, file in files.items()},
         "torch": str(torch.__version__),  # a subclass of str that YAML cannot write
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def commit() -> str:
