@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
+WATCHED_AFTER_SECONDS = 0.05  # most work is done by then, and to watch it would take longer than a part of it
+
 
 class AbandonedError(Exception):
     """Nobody waits for this work any more."""
@@ -46,6 +48,7 @@ async def while_connected(request: Request) -> AsyncIterator[Work]:
     task, work = asyncio.current_task(), Work()
     assert task is not None
     has_left = False
+    watchers = list[asyncio.Task[None]]()
 
     async def watch() -> None:
         nonlocal has_left
@@ -54,7 +57,8 @@ async def while_connected(request: Request) -> AsyncIterator[Work]:
         has_left = True
         task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(WATCHED_AFTER_SECONDS, lambda: watchers.append(loop.create_task(watch())))
     try:
         yield work
     except asyncio.CancelledError:
@@ -63,4 +67,6 @@ async def while_connected(request: Request) -> AsyncIterator[Work]:
             raise
         raise ClientDisconnect from None
     finally:
-        watcher.cancel()
+        timer.cancel()
+        for watcher in watchers:
+            watcher.cancel()

@@ -6,7 +6,6 @@ from serving.abandonment import Work
 from serving.answers import ClassifyJob, classify, score_drift
 from serving.batcher import Batcher
 from serving.errors import TooLargeError
-from serving.models import Classifier
 from serving.registry import Registry
 from serving.schemas import ClassifyForm, ClassifyResponse, DriftForm, DriftResponse
 from serving.settings import Settings
@@ -31,11 +30,16 @@ class Dispatcher:
         self.registry = registry
         self.limits = limits
         n_threads = limits.classify_threads or max(1, cores() // limits.workers)
-        few, many = start_threads(n_threads, "classify"), start_threads(1, "classify-many")
+        by_large, by_small = start_threads(n_threads, "classify-large"), start_threads(1, "classify-small")
+        many = start_threads(1, "classify-many")
         self.few, self.many = dict[str, Classify](), dict[str, Classify]()
         for classifier in registry.loaded:
             run = partial(classify, classifier, limits)
-            together, streams = classifier.engine.sizes[-1], streams_of(classifier, n_threads)
+            # A large network computes without Python's lock, in as many threads as there are cores. Around a
+            # small one Python works longer than the network, in one thread at a time whatever there are, and
+            # hands over between them.
+            few, streams = (by_small, 1) if classifier.engine.is_small else (by_large, n_threads)
+            together = classifier.engine.sizes[-1]
             self.few[classifier.name] = Batcher(few, run, streams=streams, largest=together, size_of=n_images)
             self.many[classifier.name] = Batcher(many, run, streams=1, largest=1)
         self.drift_thread = start_threads(1, "drift")
@@ -74,15 +78,6 @@ def check_predictions(n_images: int, top_k: int) -> None:
         raise TooLargeError(
             f"{top_k} classes of {n_images} images are more than {MAX_PREDICTIONS:,}. Ask for fewer."
         )
-
-
-def streams_of(classifier: Classifier, n_threads: int) -> int:
-    """Return in how many threads at a time a classifier is worth running.
-
-    A large network computes without Python's lock, in as many as there are. Around a small one Python works
-    longer than the network, in one thread at a time whatever there are, and hands over between them.
-    """
-    return 1 if classifier.engine.is_small else n_threads
 
 
 def n_images(job: ClassifyJob) -> int:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from contextvars import ContextVar
-from uuid import uuid4
+from random import Random
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ SAFE = (
 
 STARTS = ("http.response.start", "websocket.http.response.start")
 RAW_REQUEST_ID = REQUEST_ID.lower().encode()
+ids = Random()  # noqa: S311 - they are no secrets, and the system's own numbers would cost Python's lock each time
 current: ContextVar[str] = ContextVar("request_id", default="")
 
 
@@ -33,7 +34,7 @@ def request_id_of(headers: RawHeaders) -> str:
     for name, value in headers:
         if name == RAW_REQUEST_ID and WELL_FORMED.fullmatch(value):
             return value.decode("ascii")
-    return uuid4().hex
+    return f"{ids.getrandbits(128):032x}"
 
 
 def answer_headers(headers: RawHeaders, request_id: str) -> list[tuple[bytes, bytes]]:

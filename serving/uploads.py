@@ -1,7 +1,7 @@
 """Reading multipart requests: the files under `images`, the fields beside them, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Generic, TypeVar
@@ -68,39 +68,28 @@ async def read_submission(
         SlowClientError: The client has paused for too long.
         OverloadedError: Other requests hold what there is room for.
     """
-    chunks = chunks_of(request, pause_seconds, held)
+    parts: Parts | None = None
+    loop = asyncio.get_running_loop()
     try:
-        first = await anext(chunks, b"")
-        if not first:
+        async with asyncio.timeout(pause_seconds) as patience:
+            async for chunk in request.stream():
+                if chunk:
+                    held.take(len(chunk))
+                    parts = parts or Parts(boundary_of(request), max_images)
+                    parts.take(chunk)
+                    patience.reschedule(loop.time() + pause_seconds)
+        if parts is None:
             raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
-        parts = Parts(boundary_of(request), max_images)
-        parts.take(first)
-        async for chunk in chunks:
-            parts.take(chunk)
         fields, uploads = parts.end()
+    except TimeoutError:
+        raise SlowClientError(
+            f"Nothing of the body has come for {pause_seconds:g} seconds. Send it without pauses."
+        ) from None
     except MultipartError as error:
         raise MalformedRequestError(f"The form is damaged ({error.args[0]}). {HOW_TO_SEND}") from None
     if not uploads:
         raise MalformedRequestError(f"The request holds no image. {HOW_TO_SEND}")
     return Submission(validated(fields, form_type), uploads)
-
-
-async def chunks_of(request: Request, pause_seconds: float, held: HeldBytes) -> AsyncIterator[bytes]:
-    """Give a request's body piece by piece, none of them empty."""
-    stream = request.stream()
-    while True:
-        try:
-            async with asyncio.timeout(pause_seconds):
-                chunk = await anext(stream, None)
-        except TimeoutError:
-            raise SlowClientError(
-                f"Nothing of the body has come for {pause_seconds:g} seconds. Send it without pauses."
-            ) from None
-        if chunk is None:
-            return
-        if chunk:
-            held.take(len(chunk))
-            yield chunk
 
 
 def boundary_of(request: Request) -> str:
@@ -117,18 +106,18 @@ def boundary_of(request: Request) -> str:
         )
     header = Message()
     header["content-type"] = given
-    media_type = str(header["content-type"]).partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
+    (media_type, _), *options = header.get_params([("", "")])  # all at once, since each look takes them apart
+    if media_type.lower() != "multipart/form-data":
         raise UnsupportedTypeError(
             f"The request's content type is {media_type[:MAX_ECHO] or 'missing'}. {HOW_TO_SEND}"
         )
-    charset = str(header.get_param("charset", "utf-8"))
+    named = {name.lower(): str(value) for name, value in reversed(options)}  # the first of a name counts
+    charset, boundary = named.get("charset", "utf-8"), named.get("boundary", "")
     if charset.lower() not in ("utf-8", "utf8"):
         raise MalformedRequestError(f"The form's charset is {charset[:MAX_ECHO]}. Send utf-8.")
-    boundary = header.get_param("boundary")
     if not boundary:
         raise MalformedRequestError(f"The content type names no boundary. {HOW_TO_SEND}")
-    return str(boundary)
+    return boundary
 
 
 class Parts:
