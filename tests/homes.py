@@ -1,6 +1,8 @@
 """Folders that are made once for all of the tests' processes."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,3 +25,20 @@ def beside(folder: Path) -> Iterator[Path]:
     unfinished.mkdir()
     yield unfinished
     unfinished.rename(folder)
+
+
+def on_small_disk(home: Path, size: str, then: str = "true") -> list[str]:
+    """Return what to put before a command whose BENTOML_HOME, a folder, is to be a disk of some size.
+
+    Args:
+        home: The folder.
+        size: As mount takes it.
+        then: What the shell does first, there.
+    """
+    mount = f'mount -t tmpfs -o size={size} tmpfs "$BENTOML_HOME" && {then} && exec "$@"'
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh"]
+    environment = os.environ | {"BENTOML_HOME": str(home)}
+    tried = subprocess.run([*command, "true"], env=environment, capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"needs to mount a tmpfs: {tried.stderr.decode().strip()}")
+    return command

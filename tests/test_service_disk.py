@@ -1,14 +1,13 @@
 """The service when a disk is full: that of its metrics, or that of its log."""
 
-import os
+import shlex
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from homes import own_home
+from homes import on_small_disk, own_home
 
 MIB = 2**20
 
@@ -16,31 +15,10 @@ MIB = 2**20
 @pytest.fixture
 def small_disk(store, tmp_path) -> Callable[[str], dict[str, Any]]:
     """Return a function that says how to start a service whose BENTOML_HOME is a disk of some size."""
-    mount = 'mount -t tmpfs -o size="$1" tmpfs "$BENTOML_HOME" && ln -s "$2" "$BENTOML_HOME"'
     folder = tmp_path / "disk"
     folder.mkdir()
-
-    def under(size: str) -> list[str]:
-        command = [
-            "unshare",
-            "--mount",
-            "--map-root-user",
-            "sh",
-            "-c",
-            mount + ' && shift 2 && exec "$@"',
-            "sh",
-        ]
-        return [*command, size, str(store / "models")]
-
-    tried = subprocess.run(
-        [*under("1m"), "true"],
-        env=os.environ | {"BENTOML_HOME": str(folder)},
-        capture_output=True,
-        check=False,
-    )
-    if tried.returncode:
-        pytest.skip(f"needs to mount a tmpfs: {tried.stderr.decode().strip()}")
-    return lambda size: {"home": folder, "under": under(size)}
+    link = shlex.join(["ln", "-s", str(store / "models"), str(folder)])
+    return lambda size: {"home": folder, "under": on_small_disk(folder, size, link)}
 
 
 def fill(folder: Path) -> None:

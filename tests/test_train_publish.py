@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from homes import on_small_disk
 from safetensors.torch import load_file
 
 from drift import Reference
@@ -40,17 +42,19 @@ publish.save_file = fail
 """
 
 
-def publish(home: Path, before: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+def publish(
+    home: Path, before: str = "", under: Sequence[str] = (), **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Publish a toy model in a process of its own, which something may befall before it is done."""
-    program = home / "publish_toy.py"  # TorchScript needs the source in a file
+    program = home.parent / f"publish_{home.name}.py"  # TorchScript needs the source in a file
     program.write_text(PUBLISH.format(before=before))
     environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)} | variables
     return subprocess.run(
-        [sys.executable, str(program)],
+        [*under, sys.executable, str(program)],
         env=environment,
         capture_output=True,
         text=True,
-        check=bool(not before),
+        check=not (before or under),
     )
 
 
@@ -145,3 +149,29 @@ def test_an_interrupted_publication_leaves_the_store_as_it_was(tmp_path, interru
     assert [path.name for path in (tmp_path / "models/toy").iterdir() if path.is_dir()] == [
         before.partition(":")[2]
     ]
+
+
+def test_a_store_without_room_for_a_model_keeps_none_of_it_and_the_error_says_so(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    look = ["sh", "-c", '"$@"; status=$?; find "$BENTOML_HOME" -type f; exit $status', "sh"]
+
+    failed = publish(home, under=[*on_small_disk(home, "16k"), *look])
+
+    assert failed.returncode == 1
+    assert f"NoRoomError: There is no room for the model in {home}/models" in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_a_model_for_which_there_is_no_room_where_it_is_made_leaves_the_store_as_it_was(tmp_path):
+    home, small = tmp_path / "home", tmp_path / "small"
+    home.mkdir()
+    small.mkdir()
+    before = publish(home).stdout.strip()
+    mounted = ["env", f"BENTOML_HOME={small}", *on_small_disk(small, "8k"), "env", f"BENTOML_HOME={home}"]
+
+    failed = publish(home, under=mounted, TMPDIR=str(small))
+
+    assert failed.returncode == 1
+    assert "NoRoomError: There is no room for the model" in failed.stderr
+    assert listed(home) == [before]

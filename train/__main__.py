@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.run(options)
     except (TrainingError, DriftError, OSError) as error:
-        print("error:", *error.args, file=sys.stderr)
+        print("error:", error, file=sys.stderr)
         return 2
     return 0
 

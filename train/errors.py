@@ -5,6 +5,7 @@ TrainingError
 ├── WeightsUnavailableError     weights that cannot be had, or are not those of the architecture
 ├── BrokenModelError            a model whose answers are not finite
 ├── ModelNotFoundError          a model that is not in the store
+├── NoRoomError                 a disk without room for the model
 └── ArchiveError                an archive for TorchServe that cannot be written
 """
 
@@ -27,6 +28,10 @@ class BrokenModelError(TrainingError):
 
 class ModelNotFoundError(TrainingError):
     """The store holds no model of this name and version."""
+
+
+class NoRoomError(TrainingError):
+    """A disk has no room for the model."""
 
 
 class ArchiveError(TrainingError):

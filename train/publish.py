@@ -1,12 +1,15 @@
 """Putting a model into the BentoML store, whole or not at all, and finding it there."""
 
+import errno
 import hashlib
+import io
 import json
 import os
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from drift import Reference
-from train.errors import BrokenModelError, ModelNotFoundError
+from train.errors import BrokenModelError, ModelNotFoundError, NoRoomError
 
 Metadata = Mapping[str, str | int | float | bool | list[str]]
 Fit = Callable[[Path], Reference]
@@ -49,9 +52,13 @@ def publish(
         golden_images: A few inputs, whose outputs every machine that loads the model must find again.
         metadata: What a reader of `GET /models` wants to know; date, torch's version, commit and the files'
             checksums are added.
+
+    Raises:
+        BrokenModelError: Its answers are not finite.
+        NoRoomError: It does not fit on the disk.
     """
     store = Path(BentoMLContainer.model_store.get()._path)
-    with tempfile.TemporaryDirectory(prefix=".publishing-", dir=store.parent) as beside:
+    with wanting_room(store), tempfile.TemporaryDirectory(prefix=".publishing-", dir=store.parent) as beside:
         staging = ModelStore(beside)
         facts: dict[str, Any] = {}
         with bentoml.models.create(name, metadata=facts, _model_store=staging) as entry:
@@ -64,6 +71,24 @@ def publish(
         os.rename(Path(beside) / name / version, store / name / version)
         os.replace(Path(beside) / name / "latest", store / name / "latest")
     return f"{name}:{version}"
+
+
+@contextmanager
+def wanting_room(store: Path) -> Iterator[None]:
+    """Write something large, and say so if there is no room for it.
+
+    Raises:
+        NoRoomError: There is none.
+    """
+    try:
+        yield
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) not in str(error):  # each library has an error of its own for it
+            raise
+        raise NoRoomError(
+            f"There is no room for the model in {store}, or in {tempfile.gettempdir()}, where it is made. "
+            "Make some, or name other folders in BENTOML_HOME and TMPDIR. The store is as it was."
+        ) from error
 
 
 def published(tag: str) -> bentoml.Model:
@@ -111,7 +136,10 @@ def save_script(model: nn.Module, path: Path) -> torch.jit.ScriptModule:
         # TorchScript is what this project ships: one file that runs without the code that made it.
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.(script|save).* is deprecated")
         script: torch.jit.ScriptModule = torch.jit.script(model.eval())
-        torch.jit.save(script, str(path))
+        # Into memory first: where torch writes to a disk that is full, it ends the process.
+        buffer = io.BytesIO()
+        torch.jit.save(script, buffer)
+    path.write_bytes(buffer.getbuffer())
     return script
 
 
