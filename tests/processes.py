@@ -6,10 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,24 @@ def wait_until_ready(client: httpx.Client, path: str, process: subprocess.Popen[
             pass
         time.sleep(0.1)
     pytest.fail(f"bentoml serve was not ready within {READY_WITHIN_SECONDS} s")
+
+
+def workers_of(client: httpx.Client) -> list[psutil.Process]:
+    """Return the processes that answer a client, in the order in which they were started."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # which zombies are to psutil, too
+            is_worker = "_bentoml_impl.worker.service" in process.cmdline()
+            held = process.net_connections("tcp") if is_worker else []
+            if any(one.laddr.port == client.base_url.port for one in held):
+                found.append(process)
+    return sorted(found, key=psutil.Process.create_time)
+
+
+def worker_of(client: httpx.Client) -> psutil.Process:
+    """Return the process that answers a client, where it is the only one."""
+    (worker,) = workers_of(client)
+    return worker
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ import httpx
 import psutil
 import pytest
 from PIL import Image
+from processes import worker_of
 
 PROBLEM = b"content-type: application/problem+json"
 WITHIN_SECONDS = 60  # on a busy machine
@@ -54,15 +55,6 @@ def wait_until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def worker_of(client: httpx.Client) -> psutil.Process:
-    """The process that answers a client."""
-    port = client.base_url.port
-    listening = (one.pid for one in psutil.net_connections("tcp4") if one.laddr.port == port and one.pid)
-    processes = {psutil.Process(pid) for pid in listening}
-    (worker,) = (one for one in processes if "_bentoml_impl.worker.service" in one.cmdline())
-    return worker
 
 
 def is_idle(worker: psutil.Process) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-import psutil
 import pytest
+from processes import worker_of
 from torch import Tensor
 
 from bench.footprint import Footprint, at_rest, settled
@@ -59,17 +59,6 @@ def labels_by(classifier: Classifier, digits: Tensor) -> list[str]:
     """Return what a model says of digits as they are, without a service around it."""
     probabilities, _ = classifier.predict(list(digits.unsqueeze(1).numpy()))
     return [classifier.labels[class_id] for class_id in probabilities.argmax(dim=1)]
-
-
-def worker_of(client: httpx.Client) -> psutil.Process:
-    """Return the process that answers a client, where it is the only one."""
-    (worker,) = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "_bentoml_impl.worker.service" in process.cmdline()
-        and any(held.laddr.port == client.base_url.port for held in process.net_connections("tcp"))
-    ]
-    return worker
 
 
 def test_there_are_many_kinds_of_malformed_requests():

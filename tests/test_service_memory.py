@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from processes import worker_of
 
 from serving.settings import Settings
 
@@ -54,13 +55,6 @@ def highest(process: psutil.Process) -> int:
     """Return the most memory that a process has ever held, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
-
-
-def worker_of(client: httpx.Client) -> psutil.Process:
-    port = client.base_url.port
-    listening = {one.pid for one in psutil.net_connections("tcp4") if one.laddr.port == port and one.pid}
-    (worker,) = (pid for pid in listening if "_bentoml_impl.worker.service" in psutil.Process(pid).cmdline())
-    return psutil.Process(worker)
 
 
 @pytest.fixture(scope="module")

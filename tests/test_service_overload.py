@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
+from processes import workers_of
 
 from bench.footprint import Footprint, settled
 from bench.questions import upload
@@ -77,19 +78,6 @@ def at_a_rate(
 
 def wire_to(client: httpx.Client) -> Wire:
     return Wire(client.base_url.host, client.base_url.port)
-
-
-def workers_of(client: httpx.Client) -> list[psutil.Process]:
-    """Return the processes that answer a client, in the order in which they were started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            is_worker = "_bentoml_impl.worker.service" in process.cmdline()
-            if is_worker and any(held.laddr.port == client.base_url.port for held in connections(process)):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
-            pass
-    return sorted(found, key=lambda process: process.create_time())
 
 
 def connections(process: psutil.Process) -> list:
