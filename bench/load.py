@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -40,7 +41,9 @@ def main() -> int:
         answers = list(chain(*threads.map(lambda _: send(options, body), range(options.clients))))
     cores = time.process_time() / (time.monotonic() - started)
     good = [seconds for seconds, is_good in answers if is_good]
-    print(json.dumps(asdict(Outcome(good, len(answers) - len(good), cores))))
+    outcome = json.dumps(asdict(Outcome(good, len(answers) - len(good), cores)))
+    with suppress(BrokenPipeError):  # whoever asked was interrupted, and has gone
+        print(outcome, flush=True)
     return 0
 
 
