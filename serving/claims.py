@@ -12,13 +12,15 @@ MAX_EXIF_SEGMENTS = 16  # of a JPEG, 64 KiB each
 MAX_TAG_VALUES = 200_000  # of one of a TIFF's tags; the largest usual ones say where each tile lies
 
 MAX_SEGMENTS = 1000  # of a JPEG, before its picture
+MAX_BETWEEN = 10_000  # bytes between segments of a JPEG, and between blocks of a GIF, where none are needed
 MAX_CHUNKS = 20_000  # of a PNG: of 8 KiB each, as they often are, these are 160 MB
 MAX_BLOCKS = 20_000  # of comments and extensions of a GIF, before its picture
 
 # A run of 0xFF may stand before a marker; only the last of them is looked at, or each would be many times.
+GIF_BLOCK = re.compile(rb"[!,;]")
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-WITHOUT_LENGTH = (0x01, 0xD8)
+WITHOUT_LENGTH = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}  # as Pillow has it
 TIFF_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 TIFF_STRINGS = (1, 2, 7)  # the types of which Pillow makes one string, not one number for each
 
@@ -48,8 +50,7 @@ def check_jpeg(data: bytes | memoryview) -> None:
         raise UndecodableImageError(
             f"The JPEG has more than {MAX_EXIF_SEGMENTS} segments of EXIF data. Send it without."
         )
-    if segments_of_jpeg(data) > MAX_SEGMENTS:
-        raise UndecodableImageError(f"The JPEG has more than {MAX_SEGMENTS} segments. Save it anew.")
+    check_segments(data)
 
 
 def occurrences(pattern: bytes, data: bytes | memoryview) -> int:
@@ -69,17 +70,29 @@ def scans_of_jpeg(data: bytes | memoryview) -> int:
     return scans
 
 
-def segments_of_jpeg(data: bytes | memoryview) -> int:
-    """Count the segments before the first scan, or until there are too many."""
-    position, segments = 2, 0
-    while segments <= MAX_SEGMENTS and (found := JPEG_MARKER.search(data, position)):
-        marker, position = found[1][0], found.end()
-        if marker in {START_OF_SCAN, END_OF_IMAGE}:
+def check_segments(data: bytes | memoryview) -> None:
+    """Go through a JPEG up to its first scan as Pillow does, step by step for each byte between segments.
+
+    Raises:
+        UndecodableImageError: There are too many segments, or too much between them.
+    """
+    position, segments, between = 2, 0, 0
+    while found := JPEG_MARKER.search(data, position, position + MAX_BETWEEN + 2):
+        marker = found[1][0]
+        segments, between = segments + 1, between + found.start() - position
+        position = found.end()
+        if segments > MAX_SEGMENTS:
+            raise UndecodableImageError(f"The JPEG has more than {MAX_SEGMENTS} segments. Save it anew.")
+        if marker == START_OF_SCAN:
             break
-        segments += 1
         if marker not in WITHOUT_LENGTH:
-            position += int.from_bytes(data[position : position + 2], "big")
-    return segments
+            position += max(2, int.from_bytes(data[position : position + 2], "big"))
+    else:
+        between += len(data) - position
+    if between > MAX_BETWEEN:
+        raise UndecodableImageError(
+            f"The JPEG has more than {MAX_BETWEEN:,} bytes between its segments. Save it anew."
+        )
 
 
 def check_png(data: bytes | memoryview) -> None:
@@ -94,13 +107,23 @@ def check_png(data: bytes | memoryview) -> None:
 def check_gif(data: bytes | memoryview) -> None:
     flags = data[10] if len(data) > 10 else 0
     position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0  # after the table of colours
-    while data[position : position + 1] == b"!":  # an extension: its kind, and blocks until an empty one
-        position += 2
+    between = 0
+    while found := GIF_BLOCK.search(data, position, position + MAX_BETWEEN + 1):
+        between += found.start() - position
+        if between > MAX_BETWEEN or found[0] != b"!":  # the picture, or the end
+            break
+        position = found.end() + 1  # of an extension: its kind, and blocks until an empty one
         while blocks <= MAX_BLOCKS and position < len(data) and (size := data[position]):
             position, blocks = position + 1 + size, blocks + 1
         position, blocks = position + 1, blocks + 1
         if blocks > MAX_BLOCKS:
             raise UndecodableImageError(f"The GIF has more than {MAX_BLOCKS:,} blocks. Save it anew.")
+    else:
+        between += len(data) - position
+    if between > MAX_BETWEEN:
+        raise UndecodableImageError(
+            f"The GIF has more than {MAX_BETWEEN:,} bytes between its blocks. Save it anew."
+        )
 
 
 def check_tiff(data: bytes | memoryview, start: bytes) -> None:

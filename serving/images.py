@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as Tag
 
 from serving.blocks import give_back_large_blocks
@@ -24,6 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # Of fax machines' compressions, libtiff writes a line to the log for each row that is damaged.
 TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg", "zstd")
+# Of run lengths, which hardly any BMP has, Pillow's decoder takes a step in Python for every two bytes.
+BMP_COMPRESSIONS = (BmpImageFile.COMPRESSIONS["RAW"], BmpImageFile.COMPRESSIONS["BITFIELDS"])
 MAX_PIXELS = 50_000_000  # unless the service's settings say otherwise
 MAX_SIDE = 30_000
 MAX_BYTES_PER_PIXEL = 8  # of memory that decoding may take, for each of the pixels that an image may have
@@ -37,7 +40,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
-pillows_limit = threading.Lock()  # held while it is another
+pillows_limit = threading.Lock()  # held while it is another; check_header has refused what takes long to open
 one_large_image = threading.Lock()  # held while one is decoded, so that the memory for it is needed once
 
 
@@ -150,13 +153,15 @@ def too_many(pixels: int, max_pixels: int) -> str:
 
 
 def check_compression(image: Image.Image) -> None:
-    """Refuse a TIFF compressed in a way that no camera and no browser knows.
+    """Refuse a TIFF or BMP compressed in a way that no camera and no browser knows.
 
     Raises:
         UndecodableImageError: It is.
     """
-    compression = image.info.get("compression", "raw") if image.format == "TIFF" else "raw"
-    if compression not in TIFF_COMPRESSIONS:
+    compression = image.info.get("compression", "raw")
+    if image.format == "BMP" and compression not in BMP_COMPRESSIONS:
+        raise UndecodableImageError("The BMP is compressed. Send it uncompressed, or as PNG.")
+    if image.format == "TIFF" and compression not in TIFF_COMPRESSIONS:
         raise UndecodableImageError(
             f"The TIFF is compressed by {compression}. Send it uncompressed, or by LZW, Deflate or JPEG."
         )

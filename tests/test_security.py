@@ -25,6 +25,7 @@ FIXED = {
         claims.MAX_SEGMENTS,
         claims.MAX_CHUNKS,
         claims.MAX_BLOCKS,
+        claims.MAX_BETWEEN,
         claims.MAX_TAG_VALUES,
     ),
     "Classes in one answer": (dispatch.MAX_PREDICTIONS,),

@@ -47,6 +47,21 @@ def tiff_with(tag: int, kind: int, count: int) -> bytes:
     return bytes(data)
 
 
+def gif_with(junk: bytes) -> bytes:
+    """A GIF with something between its table of colours and its picture."""
+    data = encoded("GIF")
+    picture = 13 + 3 * 256
+    return data[:picture] + junk + data[picture:]
+
+
+def bmp_of_run_lengths(n_bytes: int) -> bytes:
+    """A BMP of one pixel, whose row is over after the first of many runs."""
+    header = struct.pack("<LllHHLLllLL", 40, 200, 200, 1, 8, 1, n_bytes, 0, 0, 256, 0)
+    start = 14 + len(header) + 4 * 256
+    runs = b"\xff\x01" * (n_bytes // 2)
+    return b"BM" + struct.pack("<LHHL", start + n_bytes, 0, 0, start) + header + bytes(4 * 256) + runs
+
+
 STRIP_OFFSETS, LONG = 273, 4
 
 
@@ -61,6 +76,29 @@ STRIP_OFFSETS, LONG = 273, 4
         pytest.param(b"II+\0\x08\0\0\0" + bytes(50), "over 4 GB", id="BigTIFF"),
         pytest.param(b"II*\0\xff\xff\xff\0" + bytes(50), "ends before", id="TIFF without a directory"),
         pytest.param(encoded("TIFF", compression="tiff_lzw")[:8], "ends before", id="TIFF of eight bytes"),
+        pytest.param(jpeg_with(b"\xff" * 4_000_000), "between its segments", id="JPEG with a run of 0xFF"),
+        pytest.param(jpeg_with(bytes(4_000_000)), "between its segments", id="JPEG with junk"),
+        pytest.param(
+            jpeg_with(*[segment(0xE2, b"x") + bytes(9_000)] * 900),
+            "between its segments",
+            id="JPEG, here and there",
+        ),
+        pytest.param(
+            jpeg_with(*[b"\xff\xf1" + segment(0xF2, b"\xff" * 60_000)] * 60),
+            "between its segments",
+            id="JPEG with long segments that have no length",
+        ),
+        pytest.param(
+            jpeg_with(b"\xff\xd9" + b"\xff" * 4_000_000), "between its segments", id="JPEG that ends early"
+        ),
+        pytest.param(
+            encoded("JPEG")[:20] + bytes(4_000_000), "between its segments", id="JPEG of junk alone"
+        ),
+        pytest.param(gif_with(bytes(4_000_000)), "between its blocks", id="GIF with junk"),
+        pytest.param(
+            gif_with((b"!\xfe\0" + bytes(9_000)) * 900), "between its blocks", id="GIF, here and there"
+        ),
+        pytest.param(bmp_of_run_lengths(4_000_000), "BMP is compressed", id="BMP of run lengths"),
     ],
 )
 def test_a_file_whose_structure_takes_too_much_is_refused_at_once(data, match):
@@ -80,7 +118,10 @@ def test_a_file_whose_structure_takes_too_much_is_refused_at_once(data, match):
         pytest.param(jpeg_with(segment(0xE2, b"\xff\xda" * 500)), id="what looks like scans, in metadata"),
         pytest.param(encoded("JPEG") + b"\xff\xda" * 500, id="what looks like scans, after the picture"),
         pytest.param(jpeg_with(segment(0xE1, b"Exif\0\0" + bytes(60_000))), id="a segment of EXIF"),
+        pytest.param(jpeg_with(b"\xff" * 100, segment(0xE2, b"x"), bytes(100)), id="JPEG with some padding"),
         pytest.param(encoded("TIFF", compression="tiff_lzw"), id="TIFF"),
+        pytest.param(gif_with(bytes(100)), id="GIF with some padding"),
+        pytest.param(encoded("BMP"), id="BMP"),
     ],
 )
 def test_a_file_of_the_usual_structure_is_read(data):
