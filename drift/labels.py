@@ -1,5 +1,6 @@
 """Label shift: whether the classes that a model predicts come in other shares than they did."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from drift.errors import BatchTooSmallError, FeatureShapeError, FeatureTypeError
 
+TABLES_AT_A_TIME = 100
 TIE = 1e-9  # relative; what separates equal tables is rounding, and it is far less than this
 
 
@@ -36,7 +38,13 @@ class LabelShiftResult:
 
 
 def label_shift_test(
-    reference: Tensor, batch: Tensor, *, n_classes: int, n_permutations: int = 999, seed: int = 0
+    reference: Tensor,
+    batch: Tensor,
+    *,
+    n_classes: int,
+    n_permutations: int = 999,
+    seed: int = 0,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> LabelShiftResult:
     """Test whether the classes of a batch come in the reference's shares.
 
@@ -49,6 +57,7 @@ def label_shift_test(
         n_classes: K.
         n_permutations: Random tables; the smallest p-value is 1 / (n_permutations + 1).
         seed: Which tables.
+        checkpoint: Called before every few tables; what it raises ends the test.
 
     Raises:
         BatchTooSmallError: n or m is less than 2.
@@ -69,11 +78,15 @@ def label_shift_test(
     totals = torch.bincount(reference, minlength=n_classes) + observed
     expected = totals.double() * m / (n + m)
     seen = (totals > 0).numpy()
-    tables = stats.random_table([n, m], totals.numpy()[seen], seed=seed).rvs(n_permutations)  # (B, 2, seen)
+    tables = stats.random_table([n, m], totals.numpy()[seen], seed=seed)
 
     score = chi_squared(observed.numpy()[seen], expected.numpy()[seen], n, m).item()
-    permuted = chi_squared(tables[:, 1], expected.numpy()[seen], n, m)  # (B,)
-    reached = int((permuted >= score * (1 - TIE) - TIE).sum())
+    reached = 0
+    for start in range(0, n_permutations, TABLES_AT_A_TIME):  # all of them would take a gigabyte
+        checkpoint()
+        drawn = tables.rvs(min(TABLES_AT_A_TIME, n_permutations - start))  # (some, 2, seen)
+        permuted = chi_squared(drawn[:, 1], expected.numpy()[seen], n, m)  # (some,)
+        reached += int((permuted >= score * (1 - TIE) - TIE).sum())
     variance = expected * (1 - totals / (n + m)) * n / (n + m)
     residuals = torch.where(variance > 0, (observed - expected) / variance.clamp(min=TIE).sqrt(), 0.0)
     p_value = (1 + reached) / (1 + n_permutations)

@@ -74,7 +74,7 @@ def score_batch(
     if form.detector == "ks":
         fields = run_ks(reference, labels, batch.probabilities)
     elif form.detector == "label_shift":
-        fields = run_label_shift(form, reference, labels, batch.probabilities)
+        fields = run_label_shift(form, reference, labels, batch.probabilities, checkpoint)
     else:
         fields, drive = run_mmd(form, reference, batch.features, checkpoint)
         driving = foremost(batch.images, drive)
@@ -156,7 +156,11 @@ def run_ks(reference: Reference, labels: Sequence[str], probabilities: Tensor) -
 
 
 def run_label_shift(
-    form: DriftForm, reference: Reference, labels: Sequence[str], probabilities: Tensor
+    form: DriftForm,
+    reference: Reference,
+    labels: Sequence[str],
+    probabilities: Tensor,
+    checkpoint: Callable[[], None],
 ) -> dict[str, Any]:
     result = label_shift_test(
         reference.outputs.argmax(dim=1),
@@ -164,6 +168,7 @@ def run_label_shift(
         n_classes=len(labels),
         n_permutations=form.n_permutations or reference.bank.n_permutations,
         seed=reference.bank.seed,
+        checkpoint=checkpoint,
     )
     moved = result.residuals.abs().topk(min(MOVED_CLASSES, len(labels))).indices.tolist()
     counts = [

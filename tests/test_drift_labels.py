@@ -1,5 +1,7 @@
 """The test of predicted classes: its statistic against scipy's, its p-value against theory."""
 
+import tracemalloc
+
 import pytest
 import torch
 from hypothesis import assume, given
@@ -41,6 +43,28 @@ def test_the_p_value_of_large_samples_is_near_the_asymptotic_one():
     result = label_shift_test(reference, batch, n_classes=3, n_permutations=9999)
 
     assert result.p_value == pytest.approx(stats.chi2.sf(result.score, 2), abs=0.02)
+
+
+def test_of_many_tables_of_many_classes_few_are_held_at_a_time():
+    shares = [1 / 1000] * 1000
+    tracemalloc.start()
+
+    label_shift_test(classes(shares, 500, 0), classes(shares, 500, 1), n_classes=1000, n_permutations=2000)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000  # of 32 million bytes for all of them
+
+
+def test_a_test_that_nobody_waits_for_ends_before_all_tables_are_drawn():
+    class StoppedError(Exception):
+        pass
+
+    def stop() -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        label_shift_test(classes([0.5, 0.5], 50, 0), classes([0.5, 0.5], 50, 1), n_classes=2, checkpoint=stop)
 
 
 @pytest.mark.parametrize("m", [3, 20, 200], ids="m={}".format)
