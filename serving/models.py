@@ -34,6 +34,9 @@ CHECKSUMS = {  # what the metadata calls each file's
 MEND = "Copy the model into the store again, or train it again, and restart the service."
 
 
+STACKED_AT_A_TIME = 64  # pictures, of which there is a copy then: whole passes of every engine
+
+
 @dataclass(frozen=True)
 class Classifier:
     """A model that is loaded and answers as it did when it was trained.
@@ -79,7 +82,11 @@ class Classifier:
             inputs: The pictures.
             checkpoint: Called before each pass of the network; what it raises ends the work.
         """
-        logits, features = self.engine(stacked(inputs), checkpoint)
+        parts = [
+            self.engine(stacked(inputs[start : start + STACKED_AT_A_TIME]), checkpoint)
+            for start in range(0, len(inputs), STACKED_AT_A_TIME)
+        ]
+        logits, features = map(torch.cat, zip(*parts, strict=True))
         return logits.softmax(dim=1), features
 
 

@@ -33,8 +33,8 @@ def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> 
     size = resize_size * height // short, resize_size * width // short
     resized = F.interpolate(pixels.permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0]
     top, left = (round((side - crop_size) / 2) for side in size)
-    middle: Pixels = resized[:, top : top + crop_size, left : left + crop_size].numpy()
-    return middle
+    middle: Pixels = resized[:, top : top + crop_size, left : left + crop_size].numpy().copy()
+    return middle  # and not a view that keeps all of the picture
 
 
 def middle_of_elongated(image: Image.Image) -> Image.Image:

@@ -25,6 +25,13 @@ def as_torchvision_sees(image: Image.Image, *, resize_size: int, crop_size: int)
     return (transform(image) * 255).round().to(torch.uint8).numpy()
 
 
+def test_of_a_picture_no_more_is_kept_than_what_is_cut_out():
+    pixels = crop_photograph(Image.new("L", (2048, 256)), **SIZES)
+
+    assert pixels.base is None
+    assert pixels.flags.c_contiguous
+
+
 def assert_alike(seen: np.ndarray, expected: np.ndarray) -> None:
     """Pillow and PyTorch round a pixel in a hundred differently, by one grey level."""
     difference = np.abs(seen.astype(int) - expected)
