@@ -214,6 +214,9 @@ class DriftBento:
     """Classifies images, and says when the images it is sent are no longer those it was trained on."""
 
     def __init__(self) -> None:
+        self.roll = Roll.inherit(bentoml.server_context.worker_index)
+        if self.roll:
+            end_with_parent(self.roll.starter)
         torch.set_num_threads(settings().torch_threads)
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
         damaged = {
@@ -234,9 +237,6 @@ class DriftBento:
         gc.collect()
         gc.freeze()
 
-        self.roll = Roll.inherit(bentoml.server_context.worker_index)
-        if self.roll:
-            end_with_parent()
         if self.roll and not self.registry.why_not_ready:
             self.roll.sign()
 

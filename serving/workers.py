@@ -8,7 +8,8 @@ import struct
 import tempfile
 from typing import Self
 
-VARIABLE = "DRIFTBENTO_ROLL"  # by which workers find the roll: its file descriptor, and how many they are
+# By which workers find the roll: its file descriptor, how many they are, and the process that starts them.
+VARIABLE = "DRIFTBENTO_ROLL"
 PROCESS = struct.Struct("q")
 PR_SET_PDEATHSIG = 1  # as Linux's prctl.h calls it
 
@@ -20,16 +21,18 @@ class Roll:
     know at once when one is gone.
     """
 
-    def __init__(self, descriptor: int, n_workers: int, worker: int = 0) -> None:
+    def __init__(self, descriptor: int, n_workers: int, starter: int, worker: int = 0) -> None:
         """Use a roll that is open.
 
         Args:
             descriptor: Of the file.
             n_workers: How many there are when all are there.
+            starter: The process that starts them.
             worker: The number of this one, from 1 on, at most 2 * n_workers; 0 for who starts them.
         """
         self.descriptor = descriptor
         self.n_workers = n_workers
+        self.starter = starter
         self.worker = worker
         self.has_signed = False
 
@@ -39,19 +42,19 @@ class Roll:
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)  # noqa: PTH108 - mkstemp gives no Path
         os.set_inheritable(descriptor, True)
-        return cls(descriptor, n_workers)
+        return cls(descriptor, n_workers, os.getpid())
 
     @classmethod
     def inherit(cls, worker: int | None) -> Self | None:
         """Return the roll of the process that started this one as a worker, if one did."""
         if not worker or VARIABLE not in os.environ:
             return None
-        descriptor, n_workers = map(int, os.environ[VARIABLE].split(":"))
-        return cls(descriptor, n_workers, worker)
+        descriptor, n_workers, starter = map(int, os.environ[VARIABLE].split(":"))
+        return cls(descriptor, n_workers, starter, worker)
 
     def environment(self) -> dict[str, str]:
         """Return what workers are to have in their environment."""
-        return {VARIABLE: f"{self.descriptor}:{self.n_workers}"}
+        return {VARIABLE: f"{self.descriptor}:{self.n_workers}:{self.starter}"}
 
     def sign(self) -> None:
         """Say that this worker is ready, for as long as it lives."""
@@ -81,7 +84,7 @@ class Roll:
         return False
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int) -> None:
     """Have this worker told to stop when the process that started it is gone, where the system can do that.
 
     Otherwise, it would go on for ever, with a port and with memory that nobody knows of.
@@ -89,3 +92,5 @@ def end_with_parent() -> None:
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # which has gone before that
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,6 +1,7 @@
 """The roll of workers: who is ready and alive is on it, whatever becomes of the others."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -77,6 +78,24 @@ def test_who_has_signed_is_known_even_after_its_end(start_worker):
 
     assert roll.has_seen(worker.pid)
     assert not roll.has_seen(os.getpid())
+
+
+def test_a_worker_whose_starter_has_gone_before_it_looks_ends():
+    program = (
+        "import sys; from serving.workers import end_with_parent; end_with_parent(int(sys.argv[1])); input()"
+    )
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+
+    finished = subprocess.run(
+        [sys.executable, "-c", program, str(gone.pid)],
+        cwd=ROOT,
+        check=False,
+        stdin=subprocess.PIPE,
+        timeout=60,
+    )
+
+    assert finished.returncode == -signal.SIGTERM
 
 
 def test_a_process_that_nobody_started_as_a_worker_waits_for_none(monkeypatch):
