@@ -9,6 +9,7 @@ import gc
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from serving import openapi, page
@@ -78,6 +79,18 @@ def response(content: BaseModel) -> Response:
 async def get_models(request: Request) -> Response:
     """Say which models are loaded, and what is known of them."""
     return response(request.app.state.registry.describe())
+
+
+async def get_document(_: Request) -> Response:
+    """Describe the API as OpenAPI does."""
+    return Response(document(), media_type="application/json")
+
+
+@cache
+def document() -> bytes:
+    """Return the description of the API. To make it takes 45 ms, in which nobody else is answered."""
+    described = DriftBento.openapi_spec  # type: ignore[attr-defined] # by now the decorator has made it a Service
+    return bytes(JSONResponse(described.asdict()).body)
 
 
 async def get_page(_: Request) -> Response:
@@ -134,6 +147,7 @@ endpoints = Starlette(
         Route("/classify", post_classify, methods=["POST"]),
         Route("/drift", post_drift, methods=["POST"]),
         Route("/models", get_models, methods=["GET"]),
+        Route("/docs.json", get_document, methods=["GET"]),
         Route("/", get_page, methods=["GET"]),
     ],
     middleware=[Middleware(BodyLimit, max_bytes=settings().max_body_bytes)],
