@@ -38,11 +38,11 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from serving import openapi, page
-from serving.admission import Room
+from serving.admission import HeldAnswers, Room
 from serving.connections import limit_connections
 from serving.dispatch import Dispatcher
 from serving.errors import ModelNotLoadedError, Problem
-from serving.guards import HEALTH, METRICS, guards, public_paths
+from serving.guards import HEALTH, guards, public_paths
 from serving.headers import AnswerHeaders
 from serving.intake import Intake
 from serving.logs import write_json
@@ -50,7 +50,7 @@ from serving.metrics import metrics
 from serving.middleware import BodyLimit, ProblemDocuments
 from serving.models import MEND, Classifier, UnavailableModel, load_classifier
 from serving.registry import TRAINING_COMMANDS, Registry
-from serving.responses import answer_disconnect, answer_problem
+from serving.responses import answer_disconnect, answer_out_of_memory, answer_problem
 from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
 from serving.traffic import AccessLog, KnownEndpoints, Traffic
@@ -142,6 +142,7 @@ IMAGE = SlimImage(
     python_requirements=Path(__file__).with_name("requirements.txt").read_text(),
 )
 
+room = Room(settings().max_held_bytes)
 endpoints = Starlette(
     routes=[
         Route("/classify", post_classify, methods=["POST"]),
@@ -150,8 +151,19 @@ endpoints = Starlette(
         Route("/docs.json", get_document, methods=["GET"]),
         Route("/", get_page, methods=["GET"]),
     ],
-    middleware=[Middleware(BodyLimit, max_bytes=settings().max_body_bytes)],
-    exception_handlers={Problem: answer_problem, ClientDisconnect: answer_disconnect},
+    middleware=[
+        Middleware(
+            BodyLimit,
+            max_bytes=settings().max_body_bytes,
+            pause_seconds=settings().read_timeout_seconds,
+        ),
+        Middleware(HeldAnswers, room=room),
+    ],
+    exception_handlers={
+        Problem: answer_problem,
+        MemoryError: answer_out_of_memory,
+        ClientDisconnect: answer_disconnect,
+    },
 )
 
 
@@ -241,7 +253,6 @@ class DriftBento:
         self.registry = Registry(damaged | {model.tag.name: load(model) for model in models})
         endpoints.state.registry = self.registry
         dispatcher, limits = Dispatcher(self.registry, settings()), settings()
-        room = Room(limits.max_held_bytes)
         endpoints.state.classify = Intake(
             "/classify", ClassifyForm, dispatcher.classify, room=room, limits=limits
         )
@@ -275,14 +286,14 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
     Its metrics stay, and its tracing where an exporter is configured, and whatever an operator adds. Its
     context is for endpoints of another kind than those here.
     """
-    silent, pages = (*HEALTH, METRICS), ("/", "/docs.json")
+    pages = ("/", "/docs.json")
     replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
     if not BentoMLContainer.tracing.exporter_type.get():
         replaced.add(OpenTelemetryMiddleware)
     limits = Middleware(
         Traffic,
         timeout_seconds=settings().timeout_seconds,
-        unlimited=silent,
+        unlimited=HEALTH,
     )
     kept = [
         Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages])
@@ -292,7 +303,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
         if one.cls not in replaced
     ]
     if AccessLogMiddleware in {one.cls for one in middleware}:
-        kept.append(Middleware(AccessLog, silent=silent))
+        kept.append(Middleware(AccessLog, silent=HEALTH))
     return [*kept, *guards(settings()), limits]
 
 

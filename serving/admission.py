@@ -1,13 +1,18 @@
 """What is let in: so many requests of each endpoint at a time, and so many bytes of all of them together.
 
-Whoever finds no room is told to come again, at once. To wait would cost the memory that there is none of.
+The bytes of long answers count too, until the clients have read them. Whoever finds no room is told to come
+again, at once. To wait would cost the memory that there is none of.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from serving.errors import OverloadedError
 from serving.metrics import metrics
+
+FREE_ANSWER_BYTES = 2**16  # which uvicorn lets wait for a client without a second thought
 
 
 class Queue:
@@ -64,6 +69,15 @@ class Room:
         finally:
             self.taken -= held.count
 
+    @contextmanager
+    def with_answer(self, count: int) -> Iterator[None]:
+        """Count the bytes of an answer, be there room or not: it is there already."""
+        self.taken += count
+        try:
+            yield
+        finally:
+            self.taken -= count
+
 
 class HeldBytes:
     """The bytes of one request."""
@@ -85,3 +99,24 @@ class HeldBytes:
             )
         self.room.taken += count
         self.count += count
+
+
+class HeldAnswers:
+    """Counts the bytes of long answers until their clients have read all but the last of them."""
+
+    def __init__(self, app: ASGIApp, room: Room) -> None:
+        self.app = app
+        self.room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_counted(message: Message) -> None:
+            size = len(message.get("body", b""))
+            if size <= FREE_ANSWER_BYTES:
+                return await send(message)
+            with self.room.with_answer(size):
+                await send({**message, "more_body": True})
+                # Which the server takes only when hardly anything is left of what came before.
+                await send({**message, "body": b""})
+            return None
+
+        await self.app(scope, receive, send_counted)

@@ -6,18 +6,17 @@ import zipfile
 from collections.abc import Sequence
 from itertools import islice, pairwise
 
-from serving.errors import Problem, TooLargeError, UndecodableImageError, echo
+from serving.errors import MAX_NAME, Problem, TooLargeError, UndecodableImageError, echo
 from serving.settings import Settings
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 DIRECTORY_ENTRY = re.compile(rb"PK\x01\x02")
 LOCAL_HEADER_BYTES = 30  # and the member's name
-MAX_NAME = 1000  # characters, of which answers repeat each
 ENCRYPTED = 0x1  # in a member's flags
 FREE_UNPACKED_BYTES = 2**20  # to which even a file of zeros may unpack
 
 
-def open_archive(filename: str, data: bytes | memoryview, limits: Settings) -> zipfile.ZipFile:
+def open_archive(filename: str, data: bytes, limits: Settings) -> zipfile.ZipFile:
     """Return a zip archive that keeps the limits.
 
     Raises:
@@ -37,7 +36,7 @@ def open_archive(filename: str, data: bytes | memoryview, limits: Settings) -> z
     return archive
 
 
-def check_directory(data: bytes | memoryview, max_members: int) -> None:
+def check_directory(data: bytes, max_members: int) -> None:
     """Refuse an archive of very many files before an object is made for each of them.
 
     The bytes that begin an entry may also be found elsewhere, so that the exact number is looked at later.

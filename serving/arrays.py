@@ -16,7 +16,7 @@ CHANNELS = (1, 3, 4)
 ARRAY_SHAPES = "uint8 of shape (images, height, width), (images, height, width, 1, 3 or 4) or channels first"
 
 
-def read_array(filename: str, data: bytes | memoryview) -> Pixels:
+def read_array(filename: str, data: bytes) -> Pixels:
     """Return the array of a `.npy` file of uint8.
 
     Raises:
@@ -40,7 +40,7 @@ def read_array(filename: str, data: bytes | memoryview) -> Pixels:
         ) from None
 
 
-def read_header(data: bytes | memoryview) -> tuple[dict[str, object], int]:
+def read_header(data: bytes) -> tuple[dict[str, object], int]:
     """Return the header of a `.npy` file, and where the array begins."""
     version = data[6], data[7]
     if version not in LENGTH_OF_HEADER:

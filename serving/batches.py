@@ -85,17 +85,13 @@ def open_pictures(
         return ((upload.filename, decode_upload(upload, limits, spare)) for upload in uploads)
     if len(uploads) > 1:
         raise MalformedRequestError(f"{held[0].filename} holds many images. Send it alone.")
-    if starts_with(held[0].data, NPY_MAGIC):
+    if held[0].data.startswith(NPY_MAGIC):
         return array_pictures(held[0].filename, held[0].data, limits, spare)
     return archive_pictures(held[0], limits, spare)
 
 
-def is_archive(data: bytes | memoryview) -> bool:
-    return starts_with(data, NPY_MAGIC, *ZIP_MAGIC)
-
-
-def starts_with(data: bytes | memoryview, *beginnings: bytes) -> bool:
-    return bytes(data[:8]).startswith(beginnings)
+def is_archive(data: bytes) -> bool:
+    return data.startswith((NPY_MAGIC, *ZIP_MAGIC))
 
 
 def decode_upload(upload: Upload, limits: Settings, spare: Spare | None) -> Image.Image | Problem:
@@ -142,9 +138,7 @@ def decode_member(
     return decode_upload(Upload(member.filename, "", data), limits, spare)
 
 
-def array_pictures(
-    filename: str, data: bytes | memoryview, limits: Settings, spare: Spare | None
-) -> Pictures:
+def array_pictures(filename: str, data: bytes, limits: Settings, spare: Spare | None) -> Pictures:
     """Return the pictures of a `.npy` file's array.
 
     Raises:

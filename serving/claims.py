@@ -25,7 +25,7 @@ TIFF_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 TIFF_STRINGS = (1, 2, 7)  # the types of which Pillow makes one string, not one number for each
 
 
-def check_header(data: bytes | memoryview) -> None:
+def check_header(data: bytes) -> None:
     """Refuse a file whose structure, not its picture, would take too much to read.
 
     Raises:
@@ -42,7 +42,7 @@ def check_header(data: bytes | memoryview) -> None:
         check_gif(data)
 
 
-def check_jpeg(data: bytes | memoryview) -> None:
+def check_jpeg(data: bytes) -> None:
     # What looks like a scan may be part of a thumbnail, or of a film after the picture: count twice.
     if occurrences(rb"\xff\xda", data) > MAX_SCANS and scans_of_jpeg(data) > MAX_SCANS:
         raise UndecodableImageError(f"The JPEG has more than {MAX_SCANS} scans. Send it with fewer.")
@@ -53,11 +53,11 @@ def check_jpeg(data: bytes | memoryview) -> None:
     check_segments(data)
 
 
-def occurrences(pattern: bytes, data: bytes | memoryview) -> int:
+def occurrences(pattern: bytes, data: bytes) -> int:
     return sum(1 for _ in re.finditer(pattern, data))
 
 
-def scans_of_jpeg(data: bytes | memoryview) -> int:
+def scans_of_jpeg(data: bytes) -> int:
     """Count the scans of a JPEG, as a decoder meets them."""
     position, scans = 2, 0
     while scans <= MAX_SCANS and (found := JPEG_MARKER.search(data, position)):
@@ -70,7 +70,7 @@ def scans_of_jpeg(data: bytes | memoryview) -> int:
     return scans
 
 
-def check_segments(data: bytes | memoryview) -> None:
+def check_segments(data: bytes) -> None:
     """Go through a JPEG up to its first scan as Pillow does, step by step for each byte between segments.
 
     Raises:
@@ -95,7 +95,7 @@ def check_segments(data: bytes | memoryview) -> None:
         )
 
 
-def check_png(data: bytes | memoryview) -> None:
+def check_png(data: bytes) -> None:
     position, chunks = 8, 0
     while position < len(data):
         chunks += 1
@@ -104,7 +104,7 @@ def check_png(data: bytes | memoryview) -> None:
         position += 12 + int.from_bytes(data[position : position + 4], "big")  # length, type, data, checksum
 
 
-def check_gif(data: bytes | memoryview) -> None:
+def check_gif(data: bytes) -> None:
     flags = data[10] if len(data) > 10 else 0
     position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0  # after the table of colours
     between = 0
@@ -126,7 +126,7 @@ def check_gif(data: bytes | memoryview) -> None:
         )
 
 
-def check_tiff(data: bytes | memoryview, start: bytes) -> None:
+def check_tiff(data: bytes, start: bytes) -> None:
     """Look at the tags of the first picture, each of 12 bytes: its number, type, count, and where it lies."""
     order = TIFF_BYTE_ORDERS.get(start)
     if order is None:

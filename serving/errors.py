@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ECHO = 100  # characters of what was sent, or said of it, that an answer repeats
+MAX_NAME = 1000  # characters of a file's name, which answers repeat, and of a path in the log
 TYPE_PREFIX = "urn:driftbento:problem:"
 
 

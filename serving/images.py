@@ -53,12 +53,13 @@ def check_content_type(content_type: str) -> None:
     essence = content_type.partition(";")[0].strip().lower()
     if essence not in UNSPECIFIC_TYPES and not essence.startswith("image/"):
         raise UnsupportedTypeError(
-            f"The file was sent as {essence}. Send an image as image/png, image/jpeg or another image type."
+            f"The file was sent as {echo(essence)}. Send an image as image/png, image/jpeg or another image "
+            "type."
         )
 
 
 def decode_image(
-    data: bytes | memoryview, *, max_pixels: int, max_side: int = MAX_SIDE, spare: Spare | None = None
+    data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE, spare: Spare | None = None
 ) -> Image.Image:
     """Return the first frame of an image file, upright as its EXIF orientation says.
 
@@ -101,7 +102,7 @@ def decode_image(
         ) from None
 
 
-def opened(data: bytes | memoryview, max_pixels: int) -> Image.Image:
+def opened(data: bytes, max_pixels: int) -> Image.Image:
     """Return an image of which the header alone is read.
 
     Some of Pillow's decoders make room for the picture already, and heed a limit of Pillow's own, of which

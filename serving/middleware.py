@@ -1,12 +1,14 @@
 """What stands around every request: problem documents from all layers, and a limit on what is read."""
 
+import asyncio
 import json
 import logging
+from contextlib import suppress
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import MEDIA_TYPE, TooLargeError, problem_document
+from serving.errors import MAX_ECHO, MEDIA_TYPE, TooLargeError, problem_document
 from serving.headers import request_id
 from serving.responses import problem_response
 
@@ -57,7 +59,7 @@ class ProblemDocuments:
         except Exception:
             if start is not None and not answered:
                 raise
-            path = scope["raw_path"].decode("latin-1")  # in which no line can end
+            path = scope["raw_path"][:MAX_ECHO].decode("latin-1")  # in which no line can end
             logger.exception("%s %s failed, request %s", scope["method"], path, request_id())
             if answered:  # Starlette answers and raises too; raised further, it would end the connection
                 return None
@@ -82,10 +84,11 @@ def words_of(body: bytes, status: int, scope: Scope) -> str:
     """Return what an error answer says, as a sentence."""
     if status == 500:
         return DEFECT  # whatever else it says is for the log
+    path = scope["path"][:MAX_ECHO]
     if status == 404:
-        return f"There is nothing at {scope['path']}. GET /docs.json lists what there is."
+        return f"There is nothing at {path}. GET /docs.json lists what there is."
     if status == 405:
-        return f"{scope['path']} does not take {scope['method']}. GET /docs.json says what it takes."
+        return f"{path} does not take {scope['method']}. GET /docs.json says what it takes."
     text = body.decode("utf-8", errors="replace").strip()
     try:
         said: Any = json.loads(text)
@@ -101,9 +104,17 @@ def words_of(body: bytes, status: int, scope: Scope) -> str:
 class BodyLimit:
     """Answer 413 to a body over the limit, whether it says its length beforehand or not."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, pause_seconds: float) -> None:
+        """Put a limit before an application.
+
+        Args:
+            app: The application.
+            max_bytes: Of a body.
+            pause_seconds: For which a client may pause before it is not listened to any further.
+        """
         self.app = app
         self.max_bytes = max_bytes
+        self.pause_seconds = pause_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -142,7 +153,9 @@ class BodyLimit:
 
     async def drain(self, receive: Receive) -> None:
         drained, more = 0, True
-        while more and drained <= DRAIN_FACTOR * self.max_bytes:
-            message = await receive()
-            drained += len(message.get("body", b""))
-            more = message["type"] == "http.request" and message.get("more_body", False)
+        with suppress(TimeoutError):
+            while more and drained <= DRAIN_FACTOR * self.max_bytes:
+                async with asyncio.timeout(self.pause_seconds):
+                    message = await receive()
+                drained += len(message.get("body", b""))
+                more = message["type"] == "http.request" and message.get("more_body", False)

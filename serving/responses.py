@@ -46,6 +46,11 @@ async def answer_problem(_request: Request, problem: Exception) -> Response:
     return problem_response(problem.document())
 
 
+async def answer_out_of_memory(_request: Request, _error: Exception) -> Response:
+    """Answer a request for which there was not enough memory, in whatever is not looked after already."""
+    return problem_response(OutOfMemoryError().document())
+
+
 async def answer_disconnect(_request: Request, _disconnect: Exception) -> Response:
     """Count a client that left in the middle of its request as its own doing; nobody hears the answer."""
     return problem_response(

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import Problem, StoppingError, TooSlowError
+from serving.errors import MAX_NAME, Problem, StoppingError, TooSlowError
 from serving.headers import request_id
 from serving.responses import problem_response
 
@@ -119,7 +119,7 @@ class AccessLog:
                 facts = {
                     "client": f"{host}:{port}",
                     "method": scope["method"],
-                    "path": scope["raw_path"].decode("latin-1"),  # in which no line can end
+                    "path": scope["raw_path"][:MAX_NAME].decode("latin-1"),  # in which no line can end
                     "status": status,
                     "bytes": sent,
                     "milliseconds": round((time.perf_counter() - started) * 1000, 1),

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from serving.admission import HeldBytes
 from serving.errors import (
     MAX_ECHO,
+    MAX_NAME,
     MalformedRequestError,
     SlowClientError,
     TooLargeError,
@@ -24,6 +25,7 @@ from serving.schemas import Form
 FILES_FIELD = "images"
 MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
 MAX_CONTENT_TYPE = 1000  # characters
+UPLOAD_BYTES = 600  # that Python takes for a file beside its own
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
 )
@@ -37,7 +39,7 @@ class Upload:
 
     filename: str
     content_type: str
-    data: bytes | memoryview
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ async def read_submission(
                 if chunk:
                     held.take(len(chunk))
                     parts = parts or Parts(boundary_of(request), max_images)
+                    n_before = len(parts.uploads)
                     parts.take(chunk)
+                    held.take((len(parts.uploads) - n_before) * UPLOAD_BYTES)
                     patience.reschedule(loop.time() + pause_seconds)
         if parts is None:
             raise MalformedRequestError(f"The request is empty. {HOW_TO_SEND}")
@@ -172,6 +176,8 @@ class Parts:
             raise MalformedRequestError(
                 f"A file was sent as {self.name[:MAX_ECHO]!r}. Send files as '{FILES_FIELD}'."
             )
+        elif len(self.filename) > MAX_NAME:
+            raise MalformedRequestError(f"A file's name has more than {MAX_NAME:,} characters. Shorten it.")
         elif len(self.uploads) == self.max_images:
             raise TooLargeError(f"The request has more than {self.max_images} files. Send them in several.")
 
@@ -180,7 +186,9 @@ class Parts:
             self.fields[self.name] = text_of(self.name, self.data)
         else:
             filename = decoded(self.filename) or f"image {len(self.uploads)}"
-            self.uploads.append(Upload(filename, self.content_type, memoryview(self.data)))
+            # Bytes, since to decode from anything else takes a copy, in as many threads as decode.
+            self.uploads.append(Upload(filename, self.content_type, bytes(self.data)))
+            self.data = bytearray()
 
     def end(self) -> tuple[dict[str, str], list[Upload]]:
         """Return fields and files, now that there is no more to come.

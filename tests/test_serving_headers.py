@@ -48,7 +48,9 @@ def ask(path: str, *, content: bytes = b"", **headers: str) -> httpx.Response:
     async def send() -> httpx.Response:
         endpoints = (good, problem, refused, slow, defect)
         routes = [Route(f"/{one.__name__}", one, methods=["GET", "POST"]) for one in endpoints]
-        inner = BodyLimit(Starlette(routes=routes, exception_handlers={Problem: answer_problem}), 100)
+        inner = BodyLimit(
+            Starlette(routes=routes, exception_handlers={Problem: answer_problem}), 100, pause_seconds=1
+        )
         traffic = Traffic(inner, timeout_seconds=0.05, unlimited=())
         app = AnswerHeaders(ProblemDocuments(AccessLog(traffic, silent=())))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

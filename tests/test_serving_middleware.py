@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from serving.errors import Problem, UntestableBatchError
 from serving.middleware import BodyLimit, ProblemDocuments
-from serving.responses import answer_problem, problem_response
+from serving.responses import answer_out_of_memory, answer_problem, problem_response
 
 
 async def length(request: Request) -> Response:
@@ -39,17 +39,21 @@ async def problem(_: Request) -> Response:
     raise UntestableBatchError("already a problem", more=1)
 
 
+async def forgetful(_: Request) -> Response:
+    raise MemoryError
+
+
 async def defect(_: Request) -> Response:
     raise ZeroDivisionError("secret")
 
 
 @pytest.fixture
 def client() -> TestClient:
-    endpoints = (good, length, bentoml_list, bentoml_object, plain, problem, defect)
+    endpoints = (good, length, bentoml_list, bentoml_object, plain, problem, forgetful, defect)
     app = Starlette(
         routes=[Route(f"/{endpoint.__name__}", endpoint, methods=["GET", "POST"]) for endpoint in endpoints],
-        middleware=[Middleware(BodyLimit, max_bytes=1000)],
-        exception_handlers={Problem: answer_problem},
+        middleware=[Middleware(BodyLimit, max_bytes=1000, pause_seconds=1)],
+        exception_handlers={Problem: answer_problem, MemoryError: answer_out_of_memory},
     )
     return TestClient(ProblemDocuments(app), raise_server_exceptions=False)
 
@@ -141,12 +145,55 @@ def test_who_sends_more_than_may_be_sent_is_told_so_when_all_of_it_has_come():
                 await problem_response(problem.document())(scope, receive, send)
 
         scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
-        await BodyLimit(reads, max_bytes=1000)(scope, receive, send)
+        await BodyLimit(reads, max_bytes=1000, pause_seconds=1)(scope, receive, send)
         return happened
 
     asyncio.run(ask())
 
     assert happened == ["600 received", "600 received", "let go", "600 received", "0 received", "413", "body"]
+
+
+@pytest.mark.parametrize("declared", [b"5000", b""], ids=["declared", "not declared"])
+def test_who_sends_too_much_and_pauses_is_told_so_and_waited_for_no_longer(declared):
+    async def ask() -> list[int]:
+        bodies, statuses = iter([bytes(600), bytes(600)]), []
+
+        async def receive() -> dict:
+            body = next(bodies, None)
+            if body is None:
+                await asyncio.sleep(3600)
+            return {"type": "http.request", "body": body, "more_body": True}
+
+        async def send(message: dict) -> None:
+            statuses.append(message.get("status"))
+
+        async def reads(scope, receive, send) -> None:
+            try:
+                await Request(scope, receive).body()
+            except Problem as problem:
+                await problem_response(problem.document())(scope, receive, send)
+
+        headers = [(b"content-length", declared)]
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+        await BodyLimit(reads, max_bytes=1000, pause_seconds=0.01)(scope, receive, send)
+        return statuses
+
+    assert asyncio.run(ask()) == [413, None]
+
+
+def test_a_request_that_finds_no_memory_anywhere_is_told_so(client):
+    response = client.get("/forgetful")
+
+    assert response.status_code == 503
+    assert response.json()["type"] == "urn:driftbento:problem:out-of-memory"
+    assert response.headers["retry-after"] == "1"
+
+
+def test_of_a_long_path_an_answer_repeats_the_beginning(client):
+    response = client.get("/" + "x" * 5000)
+
+    assert response.status_code == 404
+    assert len(response.json()["detail"]) < 300
 
 
 def test_a_body_that_does_not_say_its_length_is_too_large_all_the_same(client):

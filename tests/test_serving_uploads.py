@@ -11,7 +11,7 @@ from starlette.requests import Request
 from serving.admission import Room
 from serving.errors import MalformedRequestError, OverloadedError, SlowClientError, TooLargeError
 from serving.schemas import ClassifyForm
-from serving.uploads import Submission, read_submission
+from serving.uploads import UPLOAD_BYTES, Submission, read_submission
 
 HEADER = b"--x\r\nContent-Disposition: form-data; "
 
@@ -109,7 +109,7 @@ def test_what_follows_the_form_means_nothing_however_it_arrives(chunk_bytes):
 
 def test_what_there_is_no_room_for_is_to_come_again_and_room_is_given_back():
     whole = HEADER + b'name="images"; filename="a"\r\n\r\nabc\r\n--x--\r\n'
-    room = Room(len(whole) + 100)
+    room = Room(len(whole) + UPLOAD_BYTES + 100)
 
     with room.for_request() as other:
         other.take(101)
@@ -119,6 +119,18 @@ def test_what_there_is_no_room_for_is_to_come_again_and_room_is_given_back():
 
     assert len(submission.uploads) == 1
     assert room.taken == 0
+
+
+def test_a_file_takes_room_however_short_it_is():
+    parts = b"".join(HEADER + b'name="images"; filename="%d"\r\n\r\n\r\n' % index for index in range(500))
+
+    with pytest.raises(OverloadedError):
+        parse(parts + b"--x--\r\n", room=Room(2 * len(parts)))
+
+
+def test_a_long_name_is_refused_since_answers_repeat_it():
+    with pytest.raises(MalformedRequestError, match="1,000 characters"):
+        parse(HEADER + b'name="images"; filename="%b"\r\n\r\nabc\r\n--x--\r\n' % (b"a" * 1001))
 
 
 def test_a_client_that_sends_nothing_is_too_slow():
