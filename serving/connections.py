@@ -7,6 +7,8 @@ text what is not HTTP. Whoever opens connections and sends next to nothing over 
 import asyncio
 import resource
 import sys
+from collections import deque
+from functools import cache
 from typing import NoReturn
 
 import uvicorn.config
@@ -28,7 +30,7 @@ MAX_HEAD_BYTES = 64 * 2**10  # of the address and all headers of a request
 MAX_HEADERS = 200
 MAX_PIPELINED = 8  # requests that wait for the answer to one before them
 LINGER_SECONDS = 2  # in which a client that is still sending may read why it is sent away
-NOT_HTTP = "This is not an HTTP request. Send one as RFC 9112 describes it."
+NOT_HTTP = "This is not an HTTP request ({reason}). Send one as RFC 9112 describes it."
 OTHER_FILES = 200  # that a worker holds open beside its connections
 
 
@@ -43,6 +45,13 @@ def limit_connections() -> None:
     )
 
 
+@cache
+def most_connections() -> int:
+    """Return how many connections this process may hold, which is not more than it can."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(settings().max_connections, files - OTHER_FILES))
+
+
 class Connection(HttpToolsProtocol):
     """A connection whose client has to send headers in time, and not too many of them.
 
@@ -55,16 +64,19 @@ class Connection(HttpToolsProtocol):
         is_told: Whether the reason has been sent.
         has_progressed: Whether the parser has made anything of what came last.
         unparsed_bytes: How much has come since it last did.
+        waiting_heads: Sizes of the headers of requests that wait for the answer to one before them.
+        unsent_bytes: How much the client had still to read when that was last looked at.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.is_refused = self.is_told = self.in_head = self.has_progressed = False
-        self.head_bytes = self.unparsed_bytes = 0
+        self.head_bytes = self.unparsed_bytes = self.unsent_bytes = 0
+        self.waiting_heads = deque[int]()
         self.problem: Problem | None = None
         self.turn_since = self.loop.time()
         self.timer = self.loop.call_later(settings().read_timeout_seconds, self.check_time)
-        if len(self.connections) > settings().max_connections:
+        if len(self.connections) > most_connections():
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,7 +113,7 @@ class Connection(HttpToolsProtocol):
     def add_to_head(self, size: int) -> None:
         self.has_progressed = True
         self.head_bytes += size
-        if self.head_bytes > MAX_HEAD_BYTES:
+        if self.head_bytes + sum(self.waiting_heads) > MAX_HEAD_BYTES:
             self.give_up(headers_too_large())
 
     def give_up(self, problem: Problem) -> NoReturn:
@@ -112,15 +124,21 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             self.give_up(MalformedRequestError("Wait for answers before you send more requests."))
+        n_waiting = len(self.pipeline)
         super().on_headers_complete()
         self.in_head = False
+        if len(self.pipeline) > n_waiting:
+            self.waiting_heads.append(self.head_bytes)
 
     def on_body(self, body: bytes) -> None:
         self.has_progressed = True
         super().on_body(body)
 
     def on_response_complete(self) -> None:
+        n_waiting = len(self.pipeline)
         super().on_response_complete()
+        if len(self.pipeline) < n_waiting:
+            self.waiting_heads.popleft()
         self.turn_since = self.loop.time()
 
     @property
@@ -129,11 +147,17 @@ class Connection(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def check_time(self) -> None:
-        """Close the connection if it is the client's turn, and has been for too long."""
-        if self.transport.is_closing() or self.is_told:  # and the client does not read what is left
+        """Close the connection if it is the client's turn, to send or to read, and has been for too long."""
+        patience, before = settings().read_timeout_seconds, self.unsent_bytes
+        self.unsent_bytes = self.transport.get_write_buffer_size()
+        is_given_up = self.transport.is_closing() and not self.is_answered
+        if self.unsent_bytes not in {0, before} and not is_given_up:
+            self.look_again(patience)  # at whether it reads
+            return
+        if self.unsent_bytes or self.transport.is_closing() or self.is_told:
             self.transport.abort()
             return
-        patience, left = settings().read_timeout_seconds, self.seconds_left()
+        left = self.seconds_left()
         if left > 0:
             self.look_again(left)
         elif self.in_head and not self.is_refused:
@@ -165,13 +189,13 @@ class Connection(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing to the log of what any client may ask for; it is answered as if it had not."""
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
+    def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, which uvicorn has found, or what there was no memory for."""
         error = sys.exception()
         if error is not None and is_out_of_memory(error.__context__):
             self.refuse(OutOfMemoryError())
         else:
-            self.refuse(self.problem or MalformedRequestError(NOT_HTTP))
+            self.refuse(self.problem or MalformedRequestError(NOT_HTTP.format(reason=error or msg)))
 
     def refuse(self, problem: Problem) -> None:
         """Say why the connection is closed, and close it once the client has had time to read it."""
