@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import claims, connections, dispatch, shrinking, uploads
+from serving import arrays, claims, connections, dispatch, errors, shrinking, uploads
 from serving.settings import Settings
 
 TESTS = Path(__file__).parent
@@ -16,8 +16,13 @@ LIMITS = re.findall(
 UNITS = {"": 1, "s": 1, "KiB": 2**10, "MiB": 2**20, "million": 10**6}
 FIXED = {
     "Address and headers": (connections.MAX_HEAD_BYTES, connections.MAX_HEADERS),
-    "Requests sent over a connection": (connections.MAX_PIPELINED,),
-    "Fields of a form": (uploads.MAX_FIELDS, uploads.MAX_FIELD_BYTES),
+    "Requests that wait for the answer": (connections.MAX_PIPELINED,),
+    "Fields of a form": (
+        uploads.MAX_FIELDS,
+        uploads.MAX_FIELD_BYTES,
+        uploads.MAX_CONTENT_TYPE,
+        errors.MAX_NAME,
+    ),
     "Images of more than 4 megapixels": (1,),
     "Scans, EXIF segments": (
         claims.MAX_SCANS,
@@ -27,6 +32,7 @@ FIXED = {
         claims.MAX_BLOCKS,
         claims.MAX_BETWEEN,
         claims.MAX_TAG_VALUES,
+        arrays.MAX_HEADER_BYTES,
     ),
     "Classes in one answer": (dispatch.MAX_PREDICTIONS,),
 }
