@@ -16,59 +16,64 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)  # which may be a key
 
-    workers: int = Field(1, ge=1, description="Processes that answer requests.")
-    torch_threads: int = Field(1, ge=1, description="Threads that one forward pass or drift test uses.")
+    workers: int = Field(1, ge=1, description="Number of worker processes.")
+    torch_threads: int = Field(1, ge=1, description="Threads for one forward pass or drift test.")
     classify_threads: int | None = Field(
         None,
         ge=1,
-        description="Classifications that one worker makes at a time of a large model, which the digits' is "
-        "not; unset, one for each of its cores.",
+        description="How many requests to a large model (the ResNet) a worker classifies at once; "
+        "unset, one per core that it has.",
     )
     precision: Choice = Field(
         "auto",
-        description="Of the weights: bfloat16 where a model takes it, float32, or the faster of them.",
+        description="Precision of the weights: float32, bfloat16 (if the model supports it), or "
+        "auto, the faster of the two.",
     )
     max_queue: int = Field(
         64,
         ge=1,
-        description="Requests of each endpoint that a worker answers or lets wait; more are to come again.",
+        description="Requests to each endpoint that a worker answers or lets wait; further ones get 429.",
     )
     max_connections: int = Field(
-        2000, ge=1, description="Connections that a worker holds open; more are closed at once."
+        2000, ge=1, description="Connections that a worker keeps open; further ones are closed at once."
     )
-    timeout_seconds: float = Field(60, gt=0, description="How long a request may take; then its work stops.")
+    timeout_seconds: float = Field(
+        60, gt=0, description="How long a request may take before its work is stopped."
+    )
     read_timeout_seconds: float = Field(
         10,
         gt=0,
-        description="How long a client may take to send its headers, and pause while it sends a body.",
+        description="How long a client may take to send its headers, or pause while it sends a body.",
     )
     grace_seconds: int = Field(
-        7, ge=1, description="How long requests in progress have to be answered when the service is stopped."
+        7, ge=1, description="How long requests in progress may take to finish when the service is stopped."
     )
     max_body_bytes: int = Field(
         64 * 2**20,
         ge=1,
-        description="Size of a request, all its files together, and of what an archive unpacks to.",
+        description="Size of a request with all its files, and of what an archive unpacks to.",
     )
     max_images: int = Field(1000, ge=2, description="Images in one request.")
     max_held_bytes: int = Field(
-        256 * 2**20, ge=1, description="Size of all requests together that a worker holds at a time."
+        256 * 2**20, ge=1, description="Total size of the requests that a worker holds at a time."
     )
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height of one image.")
-    max_side: int = Field(MAX_SIDE, ge=1, description="Width and height of one image, each.")
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height of an image.")
+    max_side: int = Field(MAX_SIDE, ge=1, description="Width and height of an image, each.")
     max_archive_ratio: float = Field(
-        200, ge=1, description="How many times its size an archive may unpack to, where that is over 1 MiB."
+        200, ge=1, description="How many times its own size an archive may unpack to, if that is over 1 MiB."
     )
     api_keys: SecretStr | None = Field(
         None,
-        description="Who may ask: name=key, several with commas between them; unset, everybody.",
+        description="Who may use the service, as name=key,name2=key2; unset, everybody.",
     )
-    public_metrics: bool = Field(False, description="Whether /metrics needs no key where there are keys.")
+    public_metrics: bool = Field(False, description="Whether /metrics can be read without a key.")
     cors_origins: str | None = Field(
-        None, description="Web pages of other origins that may ask, with commas between them; unset, none."
+        None,
+        description="Origins whose web pages may use the service, separated by commas, or * for all; "
+        "unset, none.",
     )
     log_format: Literal["text", "json"] = Field(
-        "text", description="Of the log: text, or json, one object a line."
+        "text", description="Log format: text, or json with one object per line."
     )
 
     @field_validator("api_keys")
