@@ -1,102 +1,41 @@
-"""The BentoML service: every endpoint, and how it is wired.
+"""The BentoML service: what serves, what it is served with, and the image that both go into.
 
-The endpoints are Starlette routes that BentoML mounts. Its own request handling answers 500 to a damaged
-upload and fetches whatever address is sent in a file's place; reading the form here gives every fault an
-answer of its own.
+BentoML loads this file in the process that starts the workers too. That has no use for torch and what needs
+it, which take seconds to import and 300 MB; so these are imported where only workers come.
 """
 
-import gc
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import bentoml
-import torch
-from _bentoml_impl.server.app import ContextMiddleware  # BentoML's middleware has no public names
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
-from bentoml._internal.configuration.containers import BentoMLContainer  # nor has its configuration
-from bentoml._internal.log import SERVER_LOGGING_CONFIG
-from bentoml._internal.server.http.access import AccessLogMiddleware
-from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
-from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
-from bentoml._internal.service.openapi.specification import PathItem  # nor has this one
+from bentoml._internal.log import SERVER_LOGGING_CONFIG  # nor has its configuration
 from bentoml.exceptions import BentoMLException
 from bentoml.images import Image
 from bentoml.models import BentoModel
-from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from pydantic import BaseModel
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse
 
-from serving import openapi, page
-from serving.admission import HeldAnswers, Room
-from serving.connections import limit_connections
-from serving.dispatch import Dispatcher
-from serving.errors import ModelNotLoadedError, Problem
-from serving.guards import HEALTH, guards, public_paths
-from serving.headers import AnswerHeaders
-from serving.intake import Intake
+from serving.commands import MEND, TRAINING_COMMANDS
+from serving.errors import ModelNotLoadedError
 from serving.logs import write_json
-from serving.metrics import metrics
-from serving.middleware import BodyLimit, ProblemDocuments
-from serving.models import MEND, Classifier, UnavailableModel, load_classifier
-from serving.registry import TRAINING_COMMANDS, Registry
-from serving.responses import answer_disconnect, answer_out_of_memory, answer_problem
-from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
-from serving.traffic import AccessLog, KnownEndpoints, Traffic
 from serving.workers import Roll, end_with_parent
+
+if TYPE_CHECKING:
+    from serving.models import Classifier, UnavailableModel
 
 logger = logging.getLogger("bentoml.driftbento")
 if settings().log_format == "json":
     write_json(SERVER_LOGGING_CONFIG)
-limit_connections()
-
-
-async def post_classify(request: Request) -> Response:
-    """Say what is in each image."""
-    return response(await request.app.state.classify(request))
-
-
-async def post_drift(request: Request) -> Response:
-    """Say whether the images still come from the distribution that the model was trained on."""
-    return response(await request.app.state.drift(request))
-
-
-def response(content: BaseModel) -> Response:
-    return Response(content.model_dump_json(), media_type="application/json")
-
-
-async def get_models(request: Request) -> Response:
-    """Say which models are loaded, and what is known of them."""
-    return response(request.app.state.registry.describe())
-
-
-async def get_document(_: Request) -> Response:
-    """Describe the API as OpenAPI does."""
-    return Response(document(), media_type="application/json")
-
-
-@cache
-def document() -> bytes:
-    """Return the description of the API. To make it takes 45 ms, in which nobody else is answered."""
-    described = DriftBento.openapi_spec  # type: ignore[attr-defined] # by now the decorator has made it a Service
-    return bytes(JSONResponse(described.asdict()).body)
-
-
-async def get_page(_: Request) -> Response:
-    """Show the API in a browser."""
-    return HTMLResponse(page.PAGE, headers=page.HEADERS)
-
 
 # The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and
 # a lock that is already one. TORCH_BACKEND, a build argument, says which of PyTorch's builds uv takes.
@@ -142,38 +81,15 @@ IMAGE = SlimImage(
     python_requirements=Path(__file__).with_name("requirements.txt").read_text(),
 )
 
-room = Room(settings().max_held_bytes)
-endpoints = Starlette(
-    routes=[
-        Route("/classify", post_classify, methods=["POST"]),
-        Route("/drift", post_drift, methods=["POST"]),
-        Route("/models", get_models, methods=["GET"]),
-        Route("/docs.json", get_document, methods=["GET"]),
-        Route("/", get_page, methods=["GET"]),
-    ],
-    middleware=[
-        Middleware(
-            BodyLimit,
-            max_bytes=settings().max_body_bytes,
-            pause_seconds=settings().read_timeout_seconds,
-        ),
-        Middleware(HeldAnswers, room=room),
-    ],
-    exception_handlers={
-        Problem: answer_problem,
-        MemoryError: answer_out_of_memory,
-        ClientDisconnect: answer_disconnect,
-    },
-)
 
+def newest(name: str) -> BentoModel | None:
+    """Return the newest version of a model, or None where there is none.
 
-def newest(name: str) -> BentoModel | UnavailableModel | None:
-    """Return the newest version of a model, or say why it cannot be looked up, or that there is none."""
+    Raises:
+        ModelNotLoadedError: The store is damaged, so that it cannot be looked up.
+    """
     model = BentoModel(f"{name}:latest")
-    try:
-        return model if look_up(model) else None
-    except ModelNotLoadedError as error:
-        return UnavailableModel(name, "", error.detail)
+    return model if look_up(model) else None
 
 
 def look_up(model: BentoModel) -> Any:
@@ -197,26 +113,37 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.models = [found for found in map(newest, TRAINING_COMMANDS) if isinstance(found, BentoModel)]
+        self.models = list(found_models())
 
     def to_asgi(self, is_main: bool = True) -> Any:
+        from serving.application import endpoints
+        from serving.connections import limit_connections
+        from serving.headers import AnswerHeaders
+        from serving.middleware import ProblemDocuments
+
+        limit_connections()
+        endpoints.state.document = document
+        self.mount_asgi_app(endpoints)
         app = super().to_asgi(is_main=is_main)
         app.user_middleware = leaner(app.user_middleware)
         return AnswerHeaders(ProblemDocuments(app))
 
     @property
     def openapi_spec(self) -> Any:
-        document = super().openapi_spec
+        from bentoml._internal.service.openapi.specification import PathItem
+
+        from serving import openapi
+        from serving.guards import public_paths
+
+        described = super().openapi_spec
         with_keys = settings().api_keys is not None
-        paths = (
-            openapi.behind_keys(openapi.paths(), public=public_paths(settings()))
-            if with_keys
-            else openapi.paths()
-        )
+        paths = openapi.paths()
+        if with_keys:
+            paths = openapi.behind_keys(paths, public=public_paths(settings()))
         return attrs.evolve(
-            document,
+            described,
             openapi=openapi.VERSION,
-            info=attrs.evolve(document.info, description=openapi.DESCRIPTION, contact=None),
+            info=attrs.evolve(described.info, description=openapi.DESCRIPTION, contact=None),
             paths={path: PathItem(**item) for path, item in paths.items()},
             tags=None,
             components=openapi.components(with_keys=with_keys),
@@ -228,6 +155,14 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         self.models = [BentoModel(info.tag) for info in bento.info.all_models]
 
 
+def found_models() -> Iterator[BentoModel]:
+    """Give the newest version of each model of the store. Which are damaged, workers say."""
+    for name in TRAINING_COMMANDS:
+        with suppress(ModelNotLoadedError):
+            if found := newest(name):
+                yield found
+
+
 @bentoml.service(
     name="driftbento",
     service_class=ProblemDocumentService,
@@ -235,7 +170,6 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     workers=settings().workers,
     traffic={"timeout": settings().timeout_seconds},
 )
-@bentoml.asgi_app(endpoints)
 class DriftBento:
     """Classifies images, and says when the images it is sent are no longer those it was trained on."""
 
@@ -243,25 +177,12 @@ class DriftBento:
         self.roll = Roll.inherit(bentoml.server_context.worker_index)
         if self.roll:
             end_with_parent(self.roll.starter)
-        torch.set_num_threads(settings().torch_threads)
-        models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
-        damaged = {
-            found.name: found
-            for found in map(newest, TRAINING_COMMANDS)
-            if isinstance(found, UnavailableModel)
-        }
-        self.registry = Registry(damaged | {model.tag.name: load(model) for model in models})
-        endpoints.state.registry = self.registry
-        dispatcher, limits = Dispatcher(self.registry, settings()), settings()
-        endpoints.state.classify = Intake(
-            "/classify", ClassifyForm, dispatcher.classify, room=room, limits=limits
-        )
-        endpoints.state.drift = Intake("/drift", DriftForm, dispatcher.score_drift, room=room, limits=limits)
-        metrics().describe(self.registry.describe().models)
-        # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
-        gc.collect()
-        gc.freeze()
+        from serving.application import answer_for
+        from serving.registry import Registry
 
+        models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
+        self.registry = Registry(damaged() | {model.tag.name: load(model) for model in models})
+        answer_for(self.registry)
         if self.roll and not self.registry.why_not_ready:
             self.roll.sign()
 
@@ -280,12 +201,43 @@ class DriftBento:
         return True
 
 
+@cache
+def document() -> bytes:
+    """Return the description of the API. To make it takes 45 ms, in which nobody else is answered."""
+    described = DriftBento.openapi_spec  # type: ignore[attr-defined] # a Service by now, as above
+    return bytes(JSONResponse(described.asdict()).body)
+
+
+def damaged() -> dict[str, "Classifier | UnavailableModel"]:
+    """Return the models that cannot be looked up in the store, by name."""
+    from serving.models import UnavailableModel
+
+    found = dict[str, "Classifier | UnavailableModel"]()
+    for name in TRAINING_COMMANDS:
+        try:
+            newest(name)
+        except ModelNotLoadedError as error:
+            found[name] = UnavailableModel(name, "", error.detail)
+    return found
+
+
 def leaner(middleware: Sequence[Any]) -> list[Any]:
     """Replace what BentoML puts around every request by what does the same in less time.
 
     Its metrics stay, and its tracing where an exporter is configured, and whatever an operator adds. Its
     context is for endpoints of another kind than those here.
     """
+    from _bentoml_impl.server.app import ContextMiddleware  # BentoML's middleware has no public names
+    from bentoml._internal.configuration.containers import BentoMLContainer
+    from bentoml._internal.server.http.access import AccessLogMiddleware
+    from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
+    from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    from serving import openapi
+    from serving.guards import HEALTH, guards
+    from serving.traffic import AccessLog, KnownEndpoints, Traffic
+
     pages = ("/", "/docs.json")
     replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
     if not BentoMLContainer.tracing.exporter_type.get():
@@ -307,8 +259,10 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
     return [*kept, *guards(settings()), limits]
 
 
-def load(model: BentoModel) -> Classifier | UnavailableModel:
+def load(model: BentoModel) -> "Classifier | UnavailableModel":
     """Load a model from the store, or say why that cannot be done."""
+    from serving.models import UnavailableModel, load_classifier
+
     version = str(model.tag.version)
     try:
         stored = look_up(model)

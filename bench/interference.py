@@ -29,7 +29,7 @@ from bench.bodies import form, png
 from bench.load import Outcome
 from bench.processes import exit_on_signals, python, running
 from bench.service import service
-from serving.registry import TRAINING_COMMANDS
+from serving.commands import TRAINING_COMMANDS
 from train.data import load_mnist
 
 MODEL = "mnist"

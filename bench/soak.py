@@ -33,7 +33,7 @@ from bench.questions import Question, UnfitServiceError, questions
 from bench.service import service
 from bench.soak_report import complaints, footprint_table, visit_table
 from bench.wire import NoAnswerError, Wire
-from serving.registry import TRAINING_COMMANDS
+from serving.commands import TRAINING_COMMANDS
 
 QUICK_PER_SLOW = 2  # clients of each kind
 READ_TIMEOUT_SECONDS = "2"  # of the service that is started here, whose default makes few slow requests

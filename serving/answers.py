@@ -11,6 +11,7 @@ from torch import Tensor
 from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
 from serving.abandonment import AbandonedError, Work
 from serving.batches import Item, read_batch
+from serving.commands import REFERENCE_COMMANDS
 from serving.drifting import Batch, check_form, score_batch
 from serving.errors import (
     MalformedRequestError,
@@ -21,7 +22,6 @@ from serving.errors import (
 )
 from serving.images import Pixels
 from serving.models import Classifier
-from serving.registry import REFERENCE_COMMANDS
 from serving.schemas import (
     ClassifiedImage,
     ClassifyForm,

@@ -12,17 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from serving.errors import ModelNotLoadedError
+from serving.settings import Choice, Precision
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
-Precision = Literal["float32", "bfloat16"]
-Choice = Literal["auto", "float32", "bfloat16"]
 Outputs = tuple[Tensor, Tensor]
 
 # By how much an answer may be off, as a share of the largest. Another build of torch or another processor

@@ -5,8 +5,9 @@ from collections.abc import Collection
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from serving.access import Keys, read_keys, read_origins
+from serving.access import Keys
 from serving.headers import REQUEST_ID
+from serving.keys import read_keys, read_origins
 from serving.settings import Settings
 
 HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"

@@ -16,6 +16,7 @@ from PIL.ExifTags import Base as Tag
 from serving.blocks import give_back_large_blocks
 from serving.claims import check_header
 from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError, echo
+from serving.limits import MAX_SIDE
 from serving.shrinking import Spare, is_large, shrunk
 
 Pixels = npt.NDArray[np.uint8]
@@ -27,8 +28,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg", "zstd")
 # Of run lengths, which hardly any BMP has, Pillow's decoder takes a step in Python for every two bytes.
 BMP_COMPRESSIONS = (BmpImageFile.COMPRESSIONS["RAW"], BmpImageFile.COMPRESSIONS["BITFIELDS"])
-MAX_PIXELS = 50_000_000  # unless the service's settings say otherwise
-MAX_SIDE = 30_000
 MAX_BYTES_PER_PIXEL = 8  # of memory that decoding may take, for each of the pixels that an image may have
 MAX_EXIF_BYTES = 2**20  # far more than a camera writes; read, it takes ten times the memory
 UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file

@@ -16,11 +16,13 @@ from safetensors.torch import load
 from torch import Tensor
 
 from drift import InvalidReferenceError, Reference
-from serving.engine import Choice, Engine, load_engine
+from serving.commands import MEND
+from serving.engine import Engine, load_engine
 from serving.errors import ModelNotLoadedError
 from serving.images import Pixels
 from serving.metrics import Meter, metrics
 from serving.preparations import Preparation, preparation_of
+from serving.settings import Choice
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
@@ -31,7 +33,6 @@ CHECKSUMS = {  # what the metadata calls each file's
     "labels.json": "labels_sha256",
     "reference.safetensors": "reference_sha256",
 }
-MEND = "Copy the model into the store again, or train it again, and restart the service."
 
 
 STACKED_AT_A_TIME = 64  # pictures, of which there is a copy then: whole passes of every engine

@@ -2,14 +2,10 @@
 
 from collections.abc import Mapping
 
+from serving.commands import TRAINING_COMMANDS
 from serving.errors import ModelNotLoadedError, UnknownModelError
 from serving.models import Classifier, UnavailableModel
 from serving.schemas import DriftReferenceInfo, ModelInfo, ModelsResponse
-
-# What the project can train, and how.
-TRAINING_COMMANDS: Mapping[str, str] = {"mnist": "python -m train mnist", "resnet": "python -m train resnet"}
-
-REFERENCE_COMMANDS = {**TRAINING_COMMANDS, "resnet": "python -m train resnet --reference FOLDER"}
 
 
 class Registry:

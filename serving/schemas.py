@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from serving.engine import Precision
+from serving.settings import Precision
 
 DriftDetector = Literal["mmd", "ks", "label_shift"]
 

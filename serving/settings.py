@@ -6,9 +6,11 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from serving.access import read_keys, read_origins
-from serving.engine import Choice
-from serving.images import MAX_PIXELS, MAX_SIDE
+from serving.keys import read_keys, read_origins
+from serving.limits import MAX_PIXELS, MAX_SIDE
+
+Precision = Literal["float32", "bfloat16"]
+Choice = Literal["auto", "float32", "bfloat16"]
 
 
 class Settings(BaseSettings):

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from serving.errors import MEDIA_TYPE, MalformedRequestError, Problem, UnsupportedTypeError
-from serving.images import MAX_PIXELS, Pixels, decode_image
+from serving.images import Pixels, decode_image
+from serving.limits import MAX_PIXELS
 from serving.preparations import preparation_of
 
 logger = logging.getLogger(__name__)

@@ -31,7 +31,14 @@ def modules_after(statement: str) -> set[str]:
             "import serving.torchserve_handler",
             {"bentoml", "drift", "pydantic", "safetensors", "starlette", "torchdrift", "torchvision"},
         ),
-        ("import service", {"train", "torchvision", "sklearn", "mlxtend", "matplotlib"}),
+        (
+            "import service",  # as the process that starts the workers does, which is to be light
+            {"torch", "scipy", "numpy", "PIL", "drift", "train", "torchvision", "sklearn", "matplotlib"},
+        ),
+        (
+            "import serving.application",
+            {"bentoml", "_bentoml_sdk", "train", "torchvision", "sklearn", "mlxtend", "matplotlib"},
+        ),
         ("import train.mnist, train.torchserve", {"serving", "service"}),
     ],
 )

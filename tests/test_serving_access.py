@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.access import Keys, read_keys, read_origins
+from serving.access import Keys
+from serving.keys import read_keys, read_origins
 from serving.settings import Settings
 from serving.traffic import KEY_NAME
 
