@@ -6,6 +6,7 @@ it, which take seconds to import and 300 MB; so these are imported where only wo
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -33,6 +34,8 @@ from serving.workers import Roll, end_with_parent
 if TYPE_CHECKING:
     from serving.models import Classifier, UnavailableModel
 
+# BentoML looks for modules beside this file only until it has loaded it, and some are imported later.
+sys.path.append(str(Path(__file__).parent))
 logger = logging.getLogger("bentoml.driftbento")
 if settings().log_format == "json":
     write_json(SERVER_LOGGING_CONFIG)

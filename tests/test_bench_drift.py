@@ -24,7 +24,7 @@ def test_every_implementation_has_a_row_with_a_time_a_ratio_and_its_memory(rows)
     assert rows.keys() == {"gaussian", "aggregate", "dense", "TorchDrift", "frouros"}
     for n, m, _, seconds, ratio, memory, _, p_value in rows.values():
         assert (n, m) == (str(N), str(M))
-        assert float(seconds.removesuffix(" ms")) > 0
+        assert float(seconds.replace(",", "").removesuffix(" ms")) > 0
         assert float(ratio.replace(",", "")) > 0
         assert float(memory.removesuffix(" MB")) >= 0
         assert 0 < float(p_value) <= 1
