@@ -10,7 +10,9 @@ from bench.questions import BUSY, Question
 from bench.wire import Answer, NoAnswerError, Wire
 
 BROKEN_OFF, LOST = "broken off", "lost"
+MALFORMED = "malformed: "  # and the family, in the name of what is
 GOOD_SHARE, LEAVING_SHARE = 0.5, 0.1  # of what the quick clients send; the rest is malformed
+WHOLE_SHARE = 0.2  # of the requests whose clients leave
 PIECES, SLOW_SECONDS = 10, 1.0  # in which a slow client sends a request
 HELD_SECONDS = 1.0  # by a client that opens a connection and says next to nothing
 
@@ -24,12 +26,14 @@ class Visit:
         outcome: The status of the answer, or that it was broken off by the client, or lost.
         seconds: How long the answer took.
         complaint: What is wrong with it, if anything.
+        endpoint: Where a whole and good request was sent; empty for any other.
     """
 
     kind: str
     outcome: str
     seconds: float
     complaint: str = ""
+    endpoint: str = ""
 
 
 class Client:
@@ -54,7 +58,9 @@ class Client:
 
     def ask(self, question: Question) -> Visit:
         """Send something whose answer is known."""
-        return self.answered(question.name, question.complaint, lambda: self.wire.ask(question.sent))
+        return self.answered(
+            question.name, question.complaint, lambda: self.wire.ask(question.sent), question.endpoint
+        )
 
     def ask_slowly(self) -> Visit:
         """Send something whose answer is known, in pieces with pauses between them."""
@@ -67,7 +73,7 @@ class Client:
                 time.sleep(SLOW_SECONDS / PIECES)
             return self.wire.answer()
 
-        return self.answered("slowly sent", question.complaint, send)
+        return self.answered("slowly sent", question.complaint, send, question.endpoint)
 
     def err(self) -> Visit:
         """Send something malformed."""
@@ -79,19 +85,21 @@ class Client:
 
     def mistaken(self, kind: Kind) -> Visit:
         def complaint(answer: Answer) -> str:
-            return "" if answer.status in BUSY else kind.complaint(answer)
+            return "" if answer.status == BUSY else kind.complaint(answer)
 
         sent = kind.make(self.generator)
-        visit = self.answered(f"malformed: {kind.family}", complaint, lambda: self.wire.ask(sent))
+        visit = self.answered(f"{MALFORMED}{kind.family}", complaint, lambda: self.wire.ask(sent))
         if kind.family == "messages":  # of which the end is where the service and the sender disagree
             self.wire.close()
         return visit
 
     def leave(self) -> Visit:
         """Send all or a part of a request, and go without waiting for the answer."""
-        sent = self.generator.choice(self.questions).sent
-        self.begin(sent[: self.generator.randrange(1, len(sent) + 1)])
-        return self.broken_off("left midway")
+        question = self.generator.choice(self.questions)
+        whole = len(question.sent)
+        length = whole if self.generator.random() < WHOLE_SHARE else self.generator.randrange(1, whole)
+        self.begin(question.sent[:length])
+        return self.broken_off("left midway", question.endpoint if length == whole else "")
 
     def hold(self) -> Visit:
         """Open a connection, send a few bytes or none, and leave it so for a while."""
@@ -103,18 +111,24 @@ class Client:
         self.wire.close()
         self.wire.send(sent)
 
-    def broken_off(self, kind: str) -> Visit:
+    def broken_off(self, kind: str, endpoint: str = "") -> Visit:
         self.wire.close()
-        return Visit(kind, BROKEN_OFF, 0)
+        return Visit(kind, BROKEN_OFF, 0, endpoint=endpoint)
 
-    def answered(self, kind: str, complaint: Callable[[Answer], str], send: Callable[[], Answer]) -> Visit:
+    def answered(
+        self,
+        kind: str,
+        complaint: Callable[[Answer], str],
+        send: Callable[[], Answer],
+        endpoint: str = "",
+    ) -> Visit:
         began = time.perf_counter()
         try:
             answer = send()
         except NoAnswerError as error:
-            return Visit(kind, LOST, time.perf_counter() - began, f"{kind}: lost, {error}")
+            return Visit(kind, LOST, time.perf_counter() - began, f"{kind}: lost, {error}", endpoint)
         seconds = time.perf_counter() - began
-        return Visit(kind, str(answer.status), seconds, complaint(answer))
+        return Visit(kind, str(answer.status), seconds, complaint(answer), endpoint)
 
     def visit_quickly(self) -> Visit:
         draw = self.generator.random()

@@ -17,7 +17,7 @@ from train.data import load_mnist
 
 DIGITS, BATCH = 64, 32
 SURE = 0.9  # of a digit: as many are, whatever else is in its batch
-BUSY = (429, 503, 504)  # what a service that has too much to do may say instead
+BUSY = 429  # what a service that has too much to do may say instead, now and then
 
 
 class UnfitServiceError(Exception):
@@ -40,9 +40,14 @@ class Question:
     essence: Callable[[Any], object]
     known: Any
 
+    @property
+    def endpoint(self) -> str:
+        """The path that it is sent to."""
+        return self.sent.split(b" ", 2)[1].decode()
+
     def complaint(self, answer: Answer) -> str:
         """Say what is wrong with an answer, or nothing."""
-        if answer.status in BUSY:
+        if answer.status == BUSY:
             return ""
         if answer.status != 200:
             return f"{self.name}: {answer.status} {answer.body[:200]!r}"

@@ -2,7 +2,10 @@
 
 It serves the newest model of the store on a free port, or takes a service that runs already, and sends it
 digits and batches whose answers are known, malformed requests of all kinds, requests that are broken off and
-ones that are slow. Every answer has to be right, and afterwards the service has to take no more memory,
+ones that are slow. Every answer has to be right. One in a hundred may be that there is too much to do (429),
+and none that the service cannot answer (503) or was too late (504), since it is not asked for too much. As
+many answers as came, good ones of each endpoint and problems of all, it has to have counted itself, but for
+those that nobody waited for; so nobody else may ask it meanwhile. Afterwards it has to take no more memory,
 handles, threads and temporary files than after the warm-up. The exit status says whether all of that is so.
 """
 
@@ -27,6 +30,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from bench.clients import Client, Visit
+from bench.counts import Counts, unaccounted
 from bench.footprint import Footprint, at_rest, settled
 from bench.processes import exit_on_signals
 from bench.questions import Question, UnfitServiceError, questions
@@ -124,22 +128,31 @@ def of_service(process: psutil.Process, folder: Path | None) -> Footprint:
 
 def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> int:
     """Warm a service up, send it traffic, print what became of all of it, and return the exit status."""
+    counted = Counts.of(Wire(*soaked.address))
     first = visit_all_at_once(soaked, asked, options)
-    found = complaints(first, len(first))
-    found += complaints(*send(soaked, asked, options.warm_up, options, "Warm-up"))
+    warm_up = send(soaked, asked, options.warm_up, options, "Warm-up")
     before = soaked.measure and settled(soaked.measure, within_seconds=options.patience)
-    visits, sent = send(soaked, asked, options.seconds, options, "Soak")
-    found += complaints(visits, sent)
+    visits = send(soaked, asked, options.seconds, options, "Soak")
+    found = [*complaints(first), *complaints(warm_up), *complaints(visits)]
     console = Console(width=110)
     console.print(visit_table(visits))
     if soaked.measure and before:
         after = at_rest(soaked.measure, before, within_seconds=options.patience)
         console.print(footprint_table(before, after))
         found += after.growth_since(before)
+    found += miscounted(soaked, counted, [*first, *warm_up, *visits])
     for complaint in found:
         console.print(complaint, highlight=False, soft_wrap=True, markup=False)
     console.print("Something is wrong." if found else "All is well.")
     return 1 if found else 0
+
+
+def miscounted(soaked: Soaked, before: Counts, visits: Sequence[Visit]) -> list[str]:
+    """Say where what the service has counted since is not what became of the requests."""
+    try:
+        return unaccounted(visits, Counts.of(Wire(*soaked.address)).since(before))
+    except (UnfitServiceError, NoAnswerError) as error:
+        return [f"What the service has counted cannot be known: {error}"]
 
 
 def visit_all_at_once(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> list[Visit]:
@@ -155,8 +168,8 @@ def n_clients(options: argparse.Namespace) -> int:
 
 def send(
     soaked: Soaked, asked: Sequence[Question], seconds: float, options: argparse.Namespace, what: str
-) -> tuple[list[Visit], int]:
-    """Send traffic for a time, and return what became of the requests, and how many were sent."""
+) -> list[Visit]:
+    """Send traffic for a time, and return what became of the requests."""
     seeds = range(options.seed, options.seed + n_clients(options))
     clients = [Client(soaked.address, asked, seed) for seed in seeds]
     guard, enough = threading.Lock(), threading.Event()
@@ -166,7 +179,7 @@ def send(
             visits = []
             while not enough.is_set():
                 with guard:
-                    bar.update()  # which counts what is sent, whatever becomes of it
+                    bar.update()
                 visits.append(once())
             client.wire.close()
             return visits
@@ -177,7 +190,7 @@ def send(
             time.sleep(seconds)
         finally:  # be it that the program is interrupted
             enough.set()
-        return list(chain(*(future.result() for future in quick + patient))), bar.n
+        return list(chain(*(future.result() for future in quick + patient)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from bench.clients import BROKEN_OFF, LOST, Visit
 from bench.footprint import Footprint, megabytes
 from bench.questions import BUSY
 
+MOST_BUSY = 0.01  # of the answers
 EXAMPLES = 10  # of wrong answers that are printed
 COLUMNS = ("sent", "answered", BROKEN_OFF, LOST, "wrong", "p50", "p99")
 
@@ -51,18 +52,28 @@ def footprint_table(before: Footprint, after: Footprint) -> Table:
     return table
 
 
-def complaints(visits: Sequence[Visit], sent: int) -> list[str]:
-    """Say what is wrong with answers: those that are not right, and requests that nobody can account for."""
+def complaints(visits: Sequence[Visit]) -> list[str]:
+    """Say what is wrong with answers: those that are not right, and too many that put the client off."""
     found = [visit.complaint for visit in visits if visit.complaint]
     wrong = [f"... and {len(found) - EXAMPLES:,} more"] if len(found) > EXAMPLES else []
     defects = Counter(visit.outcome for visit in visits if is_defect(visit.outcome))
+    good = [visit.outcome for visit in visits if visit.endpoint and visit.outcome.isdigit()]
+    others = [visit.outcome for visit in visits if not visit.endpoint and visit.outcome.isdigit()]
     return [
         *found[:EXAMPLES],
         *wrong,
         *(f"{count:,} answers were {status}" for status, count in defects.items()),
-        *([f"{sent:,} requests were sent, and {len(visits):,} ended"] if sent != len(visits) else []),
+        *too_busy(good, "good requests"),
+        *too_busy(others, "malformed requests"),
     ]
 
 
 def is_defect(outcome: str) -> bool:
-    return outcome.isdigit() and int(outcome) >= 500 and int(outcome) not in BUSY
+    return outcome.isdigit() and int(outcome) >= 500
+
+
+def too_busy(statuses: Sequence[str], what: str) -> list[str]:
+    busy = statuses.count(str(BUSY))
+    if busy <= MOST_BUSY * len(statuses):
+        return []
+    return [f"{busy:,} of {len(statuses):,} {what} were answered {BUSY}, of which {MOST_BUSY:.0%} may be"]

@@ -1,6 +1,7 @@
 """A program between a soak and the service that has faults: `python leaky_proxy.py SERVICE_PORT FAULT ...`.
 
-It prints its own port. What it forwards is right but for its faults, which show in turn, now and then.
+It prints its own port. What it forwards is right but for its faults, which show in turn, now and then, or for
+good once they have begun.
 """
 
 import itertools
@@ -9,6 +10,7 @@ import socket
 import sys
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -49,6 +51,19 @@ def spoil_labels(data: bytes) -> bytes:
     return data
 
 
+def refuse(data: bytes) -> bytes:
+    return data.replace(b"HTTP/1.1 200", b"HTTP/1.1 503")
+
+
+def put_off(data: bytes) -> bytes:
+    return data.replace(b"HTTP/1.1 200", b"HTTP/1.1 429")
+
+
+def ask_beside(data: bytes) -> bytes:
+    urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/models").close()
+    return data
+
+
 def drop(_: bytes) -> bytes:
     raise ConnectionAbortedError
 
@@ -61,7 +76,11 @@ FAULTS = {
     "500": spoil_status,
     "labels": spoil_labels,
     "dropped": drop,
+    "503": refuse,
+    "429": put_off,
+    "uncounted": ask_beside,
 }
+LASTING = {refuse}
 
 
 def now_and_then(faults: Sequence[Callable[[bytes], bytes]]) -> Callable[[bytes], bytes]:
@@ -70,7 +89,8 @@ def now_and_then(faults: Sequence[Callable[[bytes], bytes]]) -> Callable[[bytes]
     def change(data: bytes) -> bytes:
         nonlocal count
         count += 1
-        return next(in_turn)(data) if faults and count > HEALTHY and count % EVERY == 0 else data
+        is_due = count % EVERY == 0 or LASTING.issuperset(faults)
+        return next(in_turn)(data) if faults and count > HEALTHY and is_due else data
 
     return change
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.clients import BROKEN_OFF, Visit
+from bench.counts import Counts, unaccounted
+
 PROXY = Path(__file__).with_name("leaky_proxy.py")
 BRIEFLY = ("--seconds", "3", "--warm-up", "3", "--clients", "4")
 
@@ -83,6 +86,54 @@ def test_a_service_that_errs_fails(start_benchmark, quick_service, tmp_path):
     assert wrong > lost + int(defects.replace(",", "")) > lost
     assert "answers were 500" in printed
     assert "grew" not in printed
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        pytest.param("503", r"answers were 503", id="stops answering"),
+        pytest.param("429", r"[\d,]+ of [\d,]+ good requests were answered 429", id="is always too busy"),
+        pytest.param(
+            "uncounted", r"answers with a 200 of /models were counted", id="answers what nobody has heard"
+        ),
+    ],
+)
+def test_a_service_that_refuses_or_miscounts_fails(start_benchmark, quick_service, tmp_path, fault, says):
+    with proxy(quick_service, tmp_path, fault) as options:
+        benchmark = start_benchmark("bench.soak", tmp_path, *BRIEFLY, *options)
+        printed, errors = benchmark.communicate()
+
+    assert benchmark.returncode == 1, printed + errors
+    assert re.search(says, printed)
+    assert "grew" not in printed
+
+
+def of_classify(outcome: str, count: int) -> list[Visit]:
+    return [Visit("classify one", outcome, 0, endpoint="/classify")] * count
+
+
+@pytest.mark.parametrize(
+    ("good", "problems", "is_right"),
+    [
+        pytest.param(10, 3, True, id="as many as came"),
+        pytest.param(12, 9, True, id="also those of clients that left"),
+        pytest.param(9, 3, False, id="an answer that the service did not give"),
+        pytest.param(13, 3, False, id="an answer that did not come"),
+        pytest.param(10, 2, False, id="a problem that the service did not have"),
+        pytest.param(10, 10, False, id="a problem that nobody was told"),
+    ],
+)
+def test_what_the_service_has_counted_is_what_its_clients_got(good, problems, is_right):
+    visits = [
+        *of_classify("200", 10),
+        *of_classify(BROKEN_OFF, 2),
+        *[Visit("left midway", BROKEN_OFF, 0)] * 3,
+    ]
+    visits += [Visit("malformed: fields", "400", 0)] * 2 + [Visit("malformed: messages", "400", 0)]
+
+    found = unaccounted(visits, Counts({"/classify": good}, problems))
+
+    assert (found == []) == is_right
 
 
 def test_what_stands_between_changes_nothing_where_it_has_no_fault(start_benchmark, quick_service, tmp_path):
