@@ -1,11 +1,15 @@
 """The service as production runs it: it loses workers, is told to stop, and says so in its log."""
 
+import http.client
 import json
+import math
 import re
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import httpx
@@ -186,27 +190,73 @@ def test_a_request_that_never_ends_does_not_keep_the_service_from_ending(start, 
     assert "Traceback" not in service.log.read_text()
 
 
-def test_clients_that_keep_sending_while_the_service_stops_are_answered_or_told_so(start, as_files, held_out):
-    files = as_files(held_out.images[:32])
+@dataclass
+class Taken:
+    """A request that the service reads, as it has said with 100 Continue: since when, and what came of it."""
+
+    at: float
+    answered_at: float = math.inf
+    status: int | None = None
+
+
+def keep_sending(request: httpx.Request, taken: list[Taken]) -> None:
+    """Send a request again and again, over one connection as long as that holds, until nobody listens."""
+    address, body = (request.url.host, request.url.port), request.read()
+    lines = [f"POST {request.url.path} HTTP/1.1", "Expect: 100-continue"]
+    head = "\r\n".join([*lines, *(": ".join(header) for header in request.headers.items()), "", ""]).encode()
+    with suppress(ConnectionError):  # which is how a client learns that nobody listens any more
+        while True:
+            with socket.create_connection(address, timeout=WITHIN_SECONDS) as connection:
+                while is_taken(connection, head):
+                    one = Taken(time.monotonic())
+                    taken.append(one)
+                    one.status = answer_of(connection, body)
+                    one.answered_at = time.monotonic()
+
+
+def is_taken(connection: socket.socket, head: bytes) -> bool:
+    """Begin a request, unless the service has closed the connection after the one before."""
+    due = b"HTTP/1.1 100 Continue\r\n\r\n"
+    try:
+        connection.sendall(head)
+        said = connection.recv(len(due), socket.MSG_WAITALL)
+    except ConnectionError:
+        return False
+    assert said in {due, b""}
+    return said == due
+
+
+def answer_of(connection: socket.socket, body: bytes) -> int | None:
+    """Return the status of the answer to a request, or None where the connection is cut."""
+    try:
+        connection.sendall(body)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.read()
+    except (ConnectionError, http.client.HTTPException):
+        return None
+    return answer.status
+
+
+def test_of_clients_that_keep_sending_while_the_service_stops_none_is_cut_off(start, as_files, held_out):
+    """One whose request the service has taken gets its answer; others find nobody who takes theirs."""
+    taken = list[Taken]()
 
     with start(WORKERS="2", GRACE_SECONDS="60") as service, ThreadPoolExecutor(8) as pool:
-        answered = list[int]()
-
-        def keep_sending(_: int) -> None:
-            with httpx.Client(base_url=service.client.base_url, timeout=WITHIN_SECONDS) as client:
-                while True:
-                    try:
-                        answered.append(client.post("/drift", files=files).status_code)
-                    except (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
-                        return  # which is how a client learns that nobody listens any more
-
-        clients = [pool.submit(keep_sending, number) for number in range(8)]
-        service.wait_for(lambda: len(answered) >= 16)
+        request = httpx.Request(
+            "POST", service.client.base_url.join("/drift"), files=as_files(held_out.images[:32])
+        )
+        clients = [pool.submit(keep_sending, request, taken) for _ in range(8)]
+        service.wait_for(lambda: sum(one.status is not None for one in taken) >= 16)
+        signalled_at = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
         status = service.end()
         for client in clients:
             client.result(WITHIN_SECONDS)
 
+    in_flight = [one for one in taken if one.at < signalled_at < one.answered_at]
+    print(f"{len(taken)} requests were taken, of which {len(in_flight)} were in flight at the signal.")
     assert status == 0
-    assert set(answered) == {200}
+    assert {one.status for one in taken} == {200}
+    assert len(in_flight) > 0
     assert "Traceback" not in service.log.read_text()
