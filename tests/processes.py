@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,6 +62,21 @@ def workers_of(client: httpx.Client) -> list[psutil.Process]:
             if any(one.laddr.port == client.base_url.port for one in held):
                 found.append(process)
     return sorted(found, key=psutil.Process.create_time)
+
+
+def worker_that_said(answer: httpx.Response, workers: Sequence[psutil.Process]) -> psutil.Process:
+    """Return the worker that has given an answer, on a connection that is still open."""
+    return worker_at(answer.extensions["network_stream"].get_extra_info("client_addr")[1], workers)
+
+
+def worker_at(port: int, workers: Sequence[psutil.Process]) -> psutil.Process:
+    """Return the worker that has a connection with a port of this machine."""
+    (found,) = (worker for worker in workers if port in ports_of(worker))
+    return found
+
+
+def ports_of(worker: psutil.Process) -> set[int]:
+    return {held.raddr.port for held in worker.net_connections("tcp") if held.raddr}
 
 
 def worker_of(client: httpx.Client) -> psutil.Process:

@@ -1,14 +1,15 @@
 """The service when its clock is set."""
 
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import httpx
-import psutil
 import pytest
-from production import Service
+from processes import worker_that_said
+from production import WITHIN_SECONDS, Service
 
 # In the place of time.time in every process. libfaketime, which is closer to the system, breaks time.sleep.
 SITECUSTOMIZE = """
@@ -37,27 +38,17 @@ def clock(tmp_path) -> tuple[dict[str, str], Callable[[float], None]]:
 
 def ask_each(service: Service, files: list) -> None:
     """Make drift tests until each worker has made one, and see after each that /metrics shows that one."""
-    asked = set[int]()
+    asked, deadline = set[int](), time.monotonic() + WITHIN_SECONDS
     while asked != {worker.pid for worker in service.workers}:
         with httpx.Client(base_url=service.client.base_url, timeout=60) as client:
             at = 2 + len(asked)
             answer = client.post("/drift", files=files[at : at + 32])
-            asked.add(worker_of(service, answer).pid)
+            asked.add(worker_that_said(answer, service.workers).pid)
             shown = client.get("/metrics").text
         assert answer.status_code == 200, answer.text
         score = answer.json()["score"]
         assert f'driftbento_drift_score{{detector="mmd",model="mnist"}} {score!r}' in shown
-
-
-def worker_of(service: Service, answer: httpx.Response) -> psutil.Process:
-    """Return the worker that has answered, on a connection that is still open."""
-    port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
-    (found,) = (worker for worker in service.workers if port in ports_of(worker))
-    return found
-
-
-def ports_of(worker: psutil.Process) -> set[int]:
-    return {held.raddr.port for held in worker.net_connections("tcp") if held.raddr}
+        assert time.monotonic() < deadline
 
 
 def test_a_clock_that_is_set_back_and_forth_changes_nothing(start, clock, as_files, held_out):

@@ -5,11 +5,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
+from processes import worker_that_said, workers_of
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.errors import UndecodableImageError, problem_document
@@ -18,7 +22,8 @@ from serving.schemas import Prediction
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PREFIX = "driftbento_"
-ASKED = 8  # times, at the same time, so that both workers are
+WORKERS, ASKED = 2, 8  # times, each worker as often as the other
+WITHIN_SECONDS = 60  # on a busy machine
 
 
 def families(client: httpx.Client) -> dict:
@@ -42,18 +47,33 @@ def digits(as_files, held_out) -> list:
 def found(store, serve, digits) -> Iterator[tuple[httpx.Client, list[dict]]]:
     """A client of a service with two workers that have been asked everything, and its answers."""
     damaged = ("images", ("x.png", b"?", "image/png"))
-    with serve(store, WORKERS="2") as client:
+    with serve(store, WORKERS=str(WORKERS)) as client:
+        workers, answers = workers_of(client), []
 
-        def ask(_: int) -> list[dict]:
-            with httpx.Client(base_url=client.base_url, timeout=60) as other:
-                other.post("/drift", files=digits, data={"detector": "ks", "alpha": "0.01"})
-                other.post("/drift", files=[*digits, damaged])
-                other.post("/classify", files=[damaged])
-                return other.post("/classify", files=[*digits, damaged]).json()["results"]
+        def ask(other: httpx.Client) -> psutil.Process:
+            other.post("/drift", files=digits, data={"detector": "ks", "alpha": "0.01"})
+            other.post("/drift", files=[*digits, damaged])
+            other.post("/classify", files=[damaged])
+            last = other.post("/classify", files=[*digits, damaged])
+            answers.extend(last.json()["results"])
+            return worker_that_said(last, workers)
 
-        with ThreadPoolExecutor(ASKED) as pool:
-            answers = [answer for answers in pool.map(ask, range(ASKED)) for answer in answers]
+        with ExitStack() as stack, ThreadPoolExecutor(WORKERS) as pool:
+            clients = one_of_each(client, stack)
+            asked = Counter(chain(*(pool.map(ask, clients) for _ in range(ASKED // WORKERS))))
+        assert asked == dict.fromkeys(workers, ASKED // WORKERS)
         yield client, answers
+
+
+def one_of_each(client: httpx.Client, stack: ExitStack) -> list[httpx.Client]:
+    """Return clients of which each is connected with another worker, with all workers together."""
+    workers, deadline = workers_of(client), time.monotonic() + WITHIN_SECONDS
+    found = dict[psutil.Process, httpx.Client]()
+    while len(found) < len(workers):
+        assert time.monotonic() < deadline
+        other = stack.enter_context(httpx.Client(base_url=client.base_url, timeout=60))
+        found.setdefault(worker_that_said(other.get("/readyz"), workers), other)
+    return list(found.values())
 
 
 @pytest.fixture
@@ -75,6 +95,53 @@ def test_what_the_readme_lists_is_what_there_is_with_its_type_and_labels(client)
         for name, family in measured.items()
         if name.startswith(PREFIX)
     }
+
+
+def test_what_the_readme_lists_of_bentomls_own_is_what_there_is_with_its_labels(client):
+    listing = README[README.index("\nBentoML adds") : README.index("\nA path that the service does not have")]
+    of_all, *items = (re.findall(r"`(\w+)`", item) for item in listing.split("\n- "))
+    listed = dict[str, set[str]]()
+    for words in items:
+        names = [word for word in words if word.startswith("bentoml_")]
+        listed |= {name.removesuffix("_total"): {*of_all, *words} - {*names} for name in names}
+
+    measured = families(client)
+
+    assert listed == {
+        name: set().union(*(sample.labels for sample in family.samples)) - {"le"}
+        for name, family in measured.items()
+        if name.startswith("bentoml_")
+    }
+
+
+def test_requests_that_wait_are_counted_in_all_workers_together(client, png):
+    picture = png(np.zeros((1200, 1200), np.uint8))
+    request = httpx.Request(
+        "POST", client.base_url.join("/drift"), files=[("images", (f"{n}.png", picture)) for n in range(500)]
+    )
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    long_work = f"POST /drift HTTP/1.1\r\n{head}\r\n".encode() + request.read()
+    before = waiting(client)
+
+    with ExitStack() as stack:
+        for one in one_of_each(client, stack):
+            stream = one.get("/readyz").extensions["network_stream"]
+            stream.write(long_work, timeout=60)
+        wait_until(lambda: waiting(client) == WORKERS)
+    wait_until(lambda: waiting(client) == 0)  # since those who asked have left
+
+    assert before == 0
+
+
+def waiting(client: httpx.Client) -> float:
+    return value(client, PREFIX + "queue_requests", endpoint="/drift")
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WITHIN_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_images_are_counted_by_the_class_found_whichever_worker_found_it(found):
