@@ -12,19 +12,23 @@ WITHIN_SECONDS = 60  # on a busy machine; it takes none
 
 
 def test_limits_are_set_by_the_environment(store, serve, as_files, held_out):
-    limits = {"MAX_IMAGES": "3", "MAX_BODY_BYTES": "20000", "MAX_PIXELS": "1000"}
+    limits = {"MAX_IMAGES": "3", "MAX_BODY_BYTES": "20000", "MAX_PIXELS": "1000", "MAX_SIDE": "100"}
     large = {"images": ("large.png", bytes(30_000), "image/png")}
 
     with serve(store, **limits) as client:
         too_many = client.post("/classify", files=as_files(held_out.images[:4]))
         too_large = client.post("/classify", files=large)
         too_fine = client.post("/classify", files=as_files([np.zeros((40, 40), np.uint8)]))
+        too_long = client.post("/classify", files=as_files([np.zeros((5, 101), np.uint8)]))
         within = client.post("/classify", files=as_files(held_out.images[:3]))
 
-    assert [answer.status_code for answer in (too_many, too_large, too_fine, within)] == [413, 413, 413, 200]
+    refused = (too_many, too_large, too_fine, too_long)
+    assert [answer.status_code for answer in refused] == [413] * 4
+    assert within.status_code == 200
     assert "more than 3 files" in too_many.json()["detail"]
     assert "at most 20,000" in too_large.json()["detail"]
     assert "at most 1,000" in too_fine.json()["detail"]
+    assert "at most 100 on each side" in too_long.json()["detail"]
 
 
 def test_what_is_loaded_is_no_longer_looked_through_for_garbage(store, run_command):

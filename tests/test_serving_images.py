@@ -84,6 +84,25 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decompressed():
         decode_image(bomb, max_pixels=MAX_PIXELS)
 
 
+def broken(kind: str) -> bytes:
+    """An image of 2,000 × 4 of which the header is whole, and what follows cannot be decoded."""
+    noise = np.random.default_rng(0).integers(0, 256, (4, 2000), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), kind)
+    if kind == "WEBP":  # of which the end must be there for the header to be read
+        return data[: len(data) // 2] + b"\xff" * (len(data) - len(data) // 2)
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_an_image_with_too_long_a_side_is_refused_before_it_is_decompressed(kind):
+    data = broken(kind)
+
+    with pytest.raises(TooLargeError, match=r"2,000 × 4 pixels. Send at most 1,999 on each side"):
+        decode_image(data, max_pixels=MAX_PIXELS, max_side=1999)
+    with pytest.raises(UndecodableImageError):
+        decode_image(data, max_pixels=MAX_PIXELS, max_side=2000)
+
+
 @given(data=st.binary(max_size=300), kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
 @settings(max_examples=300)
 def test_damage_anywhere_in_a_file_is_a_problem_or_a_picture(data, kind):
