@@ -2,28 +2,33 @@
 
 import io
 import json
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import httpx
 import psutil
 import pytest
 from PIL import Image
-from processes import worker_of
+from processes import ports_of, worker_of
+
+from serving.connections import MAX_PIPELINED
 
 PROBLEM = b"content-type: application/problem+json"
 WITHIN_SECONDS = 60  # on a busy machine
 HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
 BEGUN = HEAD + b"Content-Length: 100000\r\n\r\n--x\r\n"
 QUICK = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = QUICK[:-2] + b"Connection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
 def impatient(store, serve) -> Iterator[httpx.Client]:
     """A client of a service that waits for a second and a half for what is still to come."""
-    with serve(store, READ_TIMEOUT_SECONDS="1.5", MAX_CONNECTIONS="1500") as client:
+    with serve(store, READ_TIMEOUT_SECONDS="1.5") as client:
         yield client
 
 
@@ -72,14 +77,27 @@ def long_work() -> dict:
     return {"files": [("images", (f"{index}.png", stream.getvalue(), "image/png")) for index in range(1000)]}
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process hold some two thousand files and connections at a time, where it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 2000 if hard == resource.RLIM_INFINITY else min(2000, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_thousand_connections_over_which_nothing_comes_are_closed_and_keep_nobody_out(
-    impatient, as_files, held_out
+    store, serve, many_files, as_files, held_out
 ):
-    with ExitStack() as stack:
-        idle = [stack.enter_context(connected(impatient)) for _ in range(1000)]
+    patient = {"READ_TIMEOUT_SECONDS": "5", "MAX_CONNECTIONS": "1500"}
+    with serve(store, **patient) as client, ExitStack() as stack:
+        worker = worker_of(client)
+        idle = [stack.enter_context(connected(client)) for _ in range(1000)]
         for half_open in idle[::2]:
             half_open.sendall(HEAD)
-        classified = impatient.post("/classify", files=as_files(held_out.images[:1]))
+        wait_until(lambda: {one.getsockname()[1] for one in idle} <= ports_of(worker))
+        classified = client.post("/classify", files=as_files(held_out.images[:1]))
         silent = rest_of(idle[1])
         begun = rest_of(idle[0])
 
@@ -180,10 +198,25 @@ def test_what_is_no_http_is_a_problem_document_too(impatient, pieces, status, sa
     assert says in problem_in(answer)["detail"]
 
 
-def test_more_requests_than_may_wait_for_one_are_not_answered(impatient):
-    answer = answer_to(impatient, QUICK * 1000)
+@pytest.mark.parametrize(
+    ("behind", "least"),
+    [
+        pytest.param(QUICK * (MAX_PIPELINED - 1) + LAST, 1 + MAX_PIPELINED, id="as many as may wait"),
+        pytest.param(QUICK * MAX_PIPELINED + LAST, 1, id="one more"),
+        pytest.param(QUICK * 1000, 1, id="a thousand"),
+    ],
+)
+def test_of_the_requests_behind_one_in_progress_no_more_are_answered_than_may_wait(
+    impatient, long_work, behind, least
+):
+    seconds_of_work = {"files": long_work["files"][:100]}
+    with connected(impatient) as connection:
+        connection.sendall(raw_request(impatient, "/drift", seconds_of_work))
+        wait_until(lambda: in_queue(impatient, "/drift") == 1)
+        connection.sendall(behind)
+        answer = rest_of(connection)
 
-    assert 1 <= answer.count(b"HTTP/1.1 200") <= 20
+    assert least <= answer.count(b"HTTP/1.1 200") <= 1 + MAX_PIPELINED
 
 
 def test_a_long_content_type_takes_no_time(impatient):
@@ -265,9 +298,11 @@ def in_queue(client: httpx.Client, endpoint: str) -> float:
 
 @pytest.mark.parametrize("path", ["/classify", "/drift"])
 def test_the_work_of_a_request_ends_when_its_time_does(store, serve, long_work, path):
-    with serve(store, TIMEOUT_SECONDS="1") as client:
+    with serve(store, TIMEOUT_SECONDS="3") as client, ThreadPoolExecutor() as pool:
         worker = worker_of(client)
-        answer = client.post(path, **long_work)
+        asked = pool.submit(client.post, path, **long_work)
+        wait_until(lambda: in_queue(client, path) == 1)
+        answer = asked.result()
         answered_at = time.monotonic()
         wait_until(lambda: is_idle(worker))
         took = time.monotonic() - answered_at
