@@ -117,6 +117,13 @@ def length_over_the_limit(generator: random.Random) -> bytes:
     return send(b"", ("Content-Length", str(length)), ("Expect", "100-continue"))
 
 
+@malformed(413, "send at most", is_slow=True)
+def body_over_the_limit_that_does_not_come(generator: random.Random) -> bytes:
+    return send(
+        GOOD[: generator.randrange(len(GOOD))], ("Content-Length", str(generator.randrange(2**27, 2**40)))
+    )
+
+
 @malformed(400, "HTTP")
 def length_and_chunks(_: random.Random) -> bytes:
     smuggled = b"0\r\n\r\nGET /models HTTP/1.1\r\nHost: x\r\n\r\n"
