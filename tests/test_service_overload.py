@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -28,7 +27,8 @@ ROOT = Path(__file__).parent.parent
 PROBLEM = "application/problem+json"
 SECONDS = float(os.environ.get("OVERLOAD_SECONDS", "20"))
 CLIENTS, MAX_QUEUE = 32, 8
-WARM_UP_SECONDS = 4
+WARM_UP_SECONDS, UNLOADED_SECONDS = 4, 6
+MOST_RAISES, ENOUGH_REFUSED = 4, 0.2
 READY_AGAIN_SECONDS = 5  # on a machine that has nothing else to do
 WITHIN_SECONDS = 90  # on a busy one
 
@@ -76,6 +76,25 @@ def at_a_rate(
         return chain(*pool.map(send, range(CLIENTS)))
 
 
+def capacity_of(client: httpx.Client, request: bytes, seconds: float = 3) -> float:
+    """Return how many requests a second are answered where somebody always waits, and nobody is refused."""
+    askers = MAX_QUEUE // 2
+    with ThreadPoolExecutor(askers) as pool:
+        parts = [pool.submit(one_after_the_other, client, request, seconds) for _ in range(askers)]
+        return sum(len(part.result()) for part in parts) / seconds
+
+
+def rate_that_is_too_much(client: httpx.Client, request: bytes, rate: float) -> float:
+    """Return a rate, or a higher one where something took the processor when the capacity was measured."""
+    for _ in range(MOST_RAISES):
+        answers = list(at_a_rate(client, request, per_second=rate, seconds=WARM_UP_SECONDS))
+        refused = sum(one.answer.status == 429 for one in answers)
+        if refused > ENOUGH_REFUSED * len(answers):
+            break
+        rate *= 1.5
+    return rate
+
+
 def wire_to(client: httpx.Client) -> Wire:
     return Wire(client.base_url.host, client.base_url.port)
 
@@ -88,28 +107,27 @@ def test_at_twice_what_it_can_do_the_service_answers_what_it_takes_as_fast_as_it
     store, serve, held_out
 ):
     request = upload("/drift", list(held_out.images[:64].numpy()))
-    with serve(store, MAX_QUEUE=str(MAX_QUEUE)) as client, ThreadPoolExecutor(MAX_QUEUE // 2) as pool:
+    with serve(store, MAX_QUEUE=str(MAX_QUEUE)) as client:
         one_after_the_other(client, request, 1)
-        unloaded = statistics.median(one.seconds for one in one_after_the_other(client, request, 3))
-        together = [pool.submit(one_after_the_other, client, request, 3) for _ in range(MAX_QUEUE // 2)]
-        capacity = sum(len(part.result()) for part in together) / 3
-        list(at_a_rate(client, request, per_second=2 * capacity, seconds=WARM_UP_SECONDS))
+        alone = [one.seconds for one in one_after_the_other(client, request, UNLOADED_SECONDS)]
+        unloaded, capacity = np.percentile(alone, 99), capacity_of(client, request)
+        rate = rate_that_is_too_much(client, request, 2 * capacity)
         worker = workers_of(client)
         before = settled(lambda: Footprint.of(worker), within_seconds=WITHIN_SECONDS)
 
-        answers = list(at_a_rate(client, request, per_second=2 * capacity, seconds=SECONDS))
+        answers = list(at_a_rate(client, request, per_second=rate, seconds=SECONDS))
         after = settled(lambda: Footprint.of(worker), within_seconds=WITHIN_SECONDS)
+        capacity_after = capacity_of(client, request)
 
     good = [one.seconds for one in answers if one.answer.status == 200]
     refused = [one.answer for one in answers if one.answer.status == 429]
     slowest = np.percentile(good, 99)
-    print(
-        f"Unloaded {unloaded:.3f} s, {capacity:.1f} requests/s; at twice that {len(good)} of {len(answers)}"
-    )
-    print(f"answered, p99 {slowest:.3f} s, memory {before.memory:,} and then {after.memory:,} bytes.")
+    print(f"Unloaded p99 {unloaded:.3f} s, {capacity:.1f} requests/s and afterwards {capacity_after:.1f}.")
+    print(f"Of {rate:.1f} requests/s {len(good)} of {len(answers)} were answered, p99 {slowest:.3f} s,")
+    print(f"memory {before.memory:,} and then {after.memory:,} bytes.")
     assert len(good) + len(refused) == len(answers)
     assert len(refused) > 0
-    assert len(good) > capacity * SECONDS / 4  # being refused costs little
+    assert len(good) > min(capacity, capacity_after) * SECONDS / 4  # being refused costs little
     assert all(refusal.headers["retry-after"] == "1" for refusal in refused)
     assert all(refusal.headers["content-type"] == PROBLEM for refusal in refused)
     assert {refusal.json()["status"] for refusal in refused} == {429}
