@@ -61,6 +61,14 @@ def test_every_script_is_called_and_can_be():
     assert all(os.access(script, os.X_OK) for script in scripts)
 
 
+def test_the_service_is_soaked_for_two_minutes_where_a_model_has_been_trained():
+    commands = [step.get("run", "") for step in JOBS["image"]["steps"]]
+
+    (soaked,) = (index for index, command in enumerate(commands) if "bench.soak" in command)
+    assert commands[soaked].endswith("python -m bench.soak --seconds 120")
+    assert any("python -m train mnist" in command for command in commands[:soaked])
+
+
 def test_what_is_made_for_the_next_job_is_what_it_takes():
     made = {step["with"]["name"]: step["with"]["path"] for step in uses("actions/upload-artifact")}
     (taken,) = (step["with"]["name"] for step in uses("actions/download-artifact"))
