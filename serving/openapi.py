@@ -52,6 +52,7 @@ UPLOAD_PROBLEMS: Problems = (
     errors.UnsupportedTypeError,
     errors.UndecodableImageError,
     errors.ModelNotLoadedError,
+    errors.OutOfMemoryError,
 )
 DRIFT_PROBLEMS: Problems = (*UPLOAD_PROBLEMS, errors.NoDriftReferenceError, errors.UntestableBatchError)
 READINESS_PROBLEMS: Problems = (*EVERYWHERE, errors.ModelNotLoadedError)
