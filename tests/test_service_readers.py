@@ -11,9 +11,7 @@ from processes import ports_of, worker_of
 
 READ_TIMEOUT_SECONDS = 2
 WITHIN_SECONDS = 60  # on a busy machine
-REQUESTS = (
-    6  # each with an answer of some two megabytes, where the system takes 4 MB at most that are not read
-)
+REQUESTS = 6  # each with an answer of some 2 MB, where the system keeps 4 MB at most that are not read
 
 
 def deaf(client: httpx.Client) -> socket.socket:
