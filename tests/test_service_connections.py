@@ -26,9 +26,13 @@ LAST = QUICK[:-2] + b"Connection: close\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def impatient(store, serve) -> Iterator[httpx.Client]:
-    """A client of a service that waits for a second and a half for what is still to come."""
-    with serve(store, READ_TIMEOUT_SECONDS="1.5") as client:
+def impatient(store, serve, copy_store, tmp_path_factory) -> Iterator[httpx.Client]:
+    """A client of a service that waits for a second and a half for what is still to come.
+
+    It has a home of its own, where no other service empties its metrics.
+    """
+    home = copy_store(store, tmp_path_factory.mktemp("impatient") / "home")
+    with serve(home, READ_TIMEOUT_SECONDS="1.5") as client:
         yield client
 
 
