@@ -42,12 +42,12 @@ EVERYWHERE: Problems = (
 LIMITED: Problems = (
     *EVERYWHERE,
     errors.TooLargeError,
-    errors.OverloadedError,
     errors.StoppingError,
     errors.TooSlowError,
 )
 UPLOAD_PROBLEMS: Problems = (
     *LIMITED,
+    errors.OverloadedError,
     errors.UnknownModelError,
     errors.UnsupportedTypeError,
     errors.UndecodableImageError,
