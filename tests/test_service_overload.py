@@ -189,7 +189,8 @@ def is_ready(client: httpx.Client) -> bool:
 
 def seconds_to_import() -> float:
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import service"], cwd=ROOT, check=True, capture_output=True)
+    program = "import service, serving.application"  # as a worker does
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
     return time.monotonic() - began
 
 
@@ -216,4 +217,4 @@ def test_of_a_worker_that_is_killed_only_the_requests_it_held_are_lost_and_it_is
     assert {status for asker in askers for status in asker.statuses} == {200}
     assert all(count <= held[number] for number, count in lost.items())
     # Most of that time goes into importing torch and BentoML, which takes longer on a busy machine.
-    assert max(took) < max(READY_AGAIN_SECONDS, 2 * importing)
+    assert max(took) < max(READY_AGAIN_SECONDS, 3 * importing)
