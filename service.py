@@ -180,9 +180,12 @@ class DriftBento:
         self.roll = Roll.inherit(bentoml.server_context.worker_index)
         if self.roll:
             end_with_parent(self.roll.starter)
+        import torch
+
         from serving.application import answer_for
         from serving.registry import Registry
 
+        torch.set_num_threads(settings().torch_threads)  # before anything is timed or compiled
         models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
         self.registry = Registry(damaged() | {model.tag.name: load(model) for model in models})
         answer_for(self.registry)

@@ -6,7 +6,6 @@ address is sent in a file's place; reading the form here gives every fault an an
 
 import gc
 
-import torch
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -83,7 +82,6 @@ endpoints = Starlette(
 
 def answer_for(registry: Registry) -> None:
     """Have the endpoints answer for these models from now on."""
-    torch.set_num_threads(settings().torch_threads)
     dispatcher, limits = Dispatcher(registry, settings()), settings()
     endpoints.state.registry = registry
     endpoints.state.classify = Intake(

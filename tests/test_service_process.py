@@ -40,6 +40,25 @@ def test_what_is_loaded_is_no_longer_looked_through_for_garbage(store, run_comma
     assert int(frozen.split()[-1]) > 100_000
 
 
+def test_models_are_loaded_with_as_many_threads_as_they_will_have(store, run_command):
+    """What is faster, and what is compiled, depends on it."""
+    code = """
+import os
+os.environ["TORCH_THREADS"] = "3"
+import service, serving.models, torch
+load = serving.models.load_classifier
+def load_noted(*arguments, **options):
+    print("threads:", torch.get_num_threads())
+    return load(*arguments, **options)
+serving.models.load_classifier = load_noted
+service.DriftBento.inner()
+"""
+
+    printed = run_command([sys.executable, "-c", code], store)
+
+    assert "threads: 3" in printed
+
+
 def test_a_request_that_takes_too_long_is_a_problem_too(store, serve, as_files, held_out):
     with serve(store, TIMEOUT_SECONDS="0.001") as client:
         answer = client.post("/drift", files=as_files(held_out.images[:128]))
