@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 MEGA = 1_000_000
-KEPT = 90  # megabytes, for Python itself and for the next pictures, however large these are
+KEPT = 60  # megabytes, for Python itself and for the next pictures, however large these are
 # Prepares the files that it is named, one after the other or at the same time, and says what came of each and
 # by how many bytes the process had grown at most.
 READ = """
