@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 READY_WITHIN_SECONDS = 120
+TRUE_WITHIN_SECONDS = 60
 
 
 @contextmanager
@@ -50,6 +51,14 @@ def wait_until_ready(client: httpx.Client, path: str, process: subprocess.Popen[
             pass
         time.sleep(0.1)
     pytest.fail(f"bentoml serve was not ready within {READY_WITHIN_SECONDS} s")
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """Wait until something is the case, for as long as it may take on a busy machine."""
+    deadline = time.monotonic() + TRUE_WITHIN_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def workers_of(client: httpx.Client) -> list[psutil.Process]:

@@ -5,7 +5,7 @@ import json
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 from PIL import Image
-from processes import ports_of, worker_of
+from processes import ports_of, wait_until, worker_of
 
 from serving.connections import MAX_PIPELINED
 
@@ -57,13 +57,6 @@ def problem_in(answer: bytes) -> dict:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert PROBLEM in head.lower()
     return json.loads(body)
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def is_idle(worker: psutil.Process) -> bool:

@@ -2,15 +2,13 @@
 
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx
-from processes import ports_of, worker_of
+from processes import ports_of, wait_until, worker_of
 
 READ_TIMEOUT_SECONDS = 2
-WITHIN_SECONDS = 60  # on a busy machine
 REQUESTS = 6  # each with an answer of some 2 MB, where the system keeps 4 MB at most that are not read
 
 
@@ -29,13 +27,6 @@ def with_a_long_answer(client: httpx.Client) -> bytes:
     body = request.read()
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"POST /classify HTTP/1.1\r\n{head}\r\n".encode() + body
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_client_that_asks_on_and_reads_nothing_loses_its_connection(store, serve, as_files, held_out):
