@@ -1,7 +1,8 @@
 """The BentoML service: what serves, what it is served with, and the image that both go into.
 
-BentoML loads this file in the process that starts the workers too. That has no use for torch and what needs
-it, which take seconds to import and 300 MB; so these are imported where only workers come.
+The endpoints are in serving/application.py. BentoML loads this file in the process that starts the workers
+too. That has no use for torch and what needs it, which take seconds to import and hundreds of megabytes; so
+these are imported where only workers come.
 """
 
 import logging

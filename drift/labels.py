@@ -82,7 +82,7 @@ def label_shift_test(
 
     score = chi_squared(observed.numpy()[seen], expected.numpy()[seen], n, m).item()
     reached = 0
-    for start in range(0, n_permutations, TABLES_AT_A_TIME):  # all of them would take a gigabyte
+    for start in range(0, n_permutations, TABLES_AT_A_TIME):  # all may take hundreds of megabytes
         checkpoint()
         drawn = tables.rvs(min(TABLES_AT_A_TIME, n_permutations - start))  # (some, 2, seen)
         permuted = chi_squared(drawn[:, 1], expected.numpy()[seen], n, m)  # (some,)
