@@ -91,7 +91,7 @@ def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> See
         if isinstance(item.content, Problem):
             failed += image_errors([item])
         else:
-            usable.append((item.filename, item.content))
+            usable.append((item.filename, item.content.pixels))
     if not usable:
         if not failed:
             raise UnreadableSamplesError(f"There is no image in {', '.join(map(str, paths))}.")

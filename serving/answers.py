@@ -20,8 +20,8 @@ from serving.errors import (
     TooLargeError,
     UntestableBatchError,
 )
-from serving.images import Pixels
 from serving.models import Classifier
+from serving.prepared import Prepared
 from serving.schemas import (
     ClassifiedImage,
     ClassifyForm,
@@ -29,6 +29,7 @@ from serving.schemas import (
     DriftForm,
     DriftResponse,
     ImageError,
+    ImageWarning,
     Prediction,
     ProblemDocument,
 )
@@ -49,14 +50,16 @@ def classify(
     started = time.perf_counter()
     readings = [read_images(classifier, limits, submission, work) for submission, work in jobs]
     decoded = time.perf_counter()
-    inputs = [pixels for reading in readings if isinstance(reading, Reading) for _, pixels in reading.usable]
-    if not inputs:
+    usable = [one for reading in readings if isinstance(reading, Reading) for _, one in reading.usable]
+    if not usable:
         return [reading for reading in readings if isinstance(reading, Exception)]
+    inputs = [one.pixels for one in usable]
     probabilities, _ = classifier.predict(inputs, partial(check_any, [work for _, work in jobs]))
     predicted = time.perf_counter()
     most = max(submission.form.top_k for submission, _ in jobs)
     found = best_classes(probabilities, classifier.labels, most)
     classifier.meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
+    classifier.meter.count_odd(one.oddity for one in usable if one.oddity)
     best = iter(found)
     return [
         reading
@@ -71,7 +74,7 @@ class Reading:
     """The images of a request as they were read: all of them, and those that can be used."""
 
     items: Sequence[Item]
-    usable: Sequence[tuple[Item, Pixels]]
+    usable: Sequence[tuple[Item, Prepared]]
 
 
 def check_any(works: Sequence[Work]) -> None:
@@ -107,7 +110,7 @@ def classified(
     results: dict[int, ClassifiedImage | ImageError] = {
         error.index: error for error in image_errors(reading.items)
     }
-    for (item, _), top in zip(reading.usable, best, strict=True):
+    for (item, prepared), top in zip(reading.usable, best, strict=True):
         results[item.index] = ClassifiedImage(
             index=item.index,
             filename=item.filename,
@@ -115,6 +118,7 @@ def classified(
             class_id=top[0].class_id,
             probability=top[0].probability,
             top=list(top[:top_k]),
+            warning=prepared.oddity and ImageWarning(kind=prepared.oddity, detail=prepared.oddity.detail),
         )
     return ClassifyResponse(
         model=classifier.tag,
@@ -172,7 +176,8 @@ def score_drift(
     usable, failed = usable_inputs(items), image_errors(items)
     meter.drift_images.observe(len(usable))
     with meter.drift_predict.time():
-        probabilities, features = classifier.predict([pixels for _, pixels in usable], work.checkpoint)
+        inputs = [prepared.pixels for _, prepared in usable]
+        probabilities, features = classifier.predict(inputs, work.checkpoint)
     batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
     try:
         with meter.drift_test.time():
@@ -192,8 +197,8 @@ def score_drift(
     return response
 
 
-def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Pixels]]:
-    """Return the items that could be decoded, with their pixels.
+def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Prepared]]:
+    """Return the items that could be prepared, with what the model takes of them.
 
     Raises:
         Problem: There is none. It is that of the first image, with those of all the others beside it.

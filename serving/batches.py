@@ -14,8 +14,9 @@ from PIL import Image
 from serving.archives import ZIP_MAGIC, open_archive, read_member, visible_members
 from serving.arrays import NPY_MAGIC, as_images, read_array
 from serving.errors import MAX_ECHO, MalformedRequestError, Problem, TooLargeError, UndecodableImageError
-from serving.images import Pixels, check_content_type, check_size, decode_image
+from serving.images import check_content_type, check_size, decode_image
 from serving.preparations import Preparation
+from serving.prepared import Prepared
 from serving.settings import Settings
 from serving.shrinking import Spare, shrunk
 from serving.uploads import Upload
@@ -30,7 +31,7 @@ class Item:
 
     index: int
     filename: str
-    content: Pixels | Problem
+    content: Prepared | Problem
 
 
 def read_batch(
@@ -57,9 +58,16 @@ def read_batch(
     """
     pictures = open_pictures(uploads, limits, preparation.spare, archives=archives)
     return [
-        Item(index, name, picture if isinstance(picture, Problem) else preparation.prepare(picture))
+        Item(index, name, picture if isinstance(picture, Problem) else prepared(picture, preparation))
         for index, (name, picture) in enumerate(giving_way(pictures, checkpoint))
     ]
+
+
+def prepared(picture: Image.Image, preparation: Preparation) -> Prepared | Problem:
+    try:
+        return preparation.prepare(picture)
+    except Problem as problem:
+        return without_frames(problem)
 
 
 def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:

@@ -171,6 +171,8 @@ def classify_table(model: str, results: Sequence[dict[str, Any]]) -> Table:
         for place, prediction in enumerate(result["top"]):
             name = "" if place else escape(result["filename"])
             table.add_row(name, escape(prediction["label"]), f"{prediction['probability']:.4f}")
+        if result["warning"]:
+            table.add_row("", "[yellow]warning[/]", f"[yellow]{escape(result['warning']['detail'])}[/]")
     return table
 
 

@@ -1,83 +1,150 @@
 """Any picture of a digit, made into what MNIST's digits are: 28 × 28, light on dark, centred by mass."""
 
+from collections.abc import Sequence
+
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageStat
 from scipy import ndimage
 
-from serving.images import Pixels, to_greyscale
+from serving.errors import NoDigitError
+from serving.images import Pixels
+from serving.modes import to_greyscale
+from serving.oddities import oddity_of
+from serving.paper import find_ink
+from serving.pieces import Marks, Piece, digit_pieces
+from serving.prepared import Prepared
+from serving.sheets import Sheet, find_sheet
 
 SIZE = 28
 DIGIT_SIZE = 20  # MNIST's digits fit a box of 20 × 20 pixels
+MIN_CONTRAST = 16  # of 255 levels, between the darkest and the lightest of MNIST's 28 × 28
 # Pixels along the long side while the digit is looked for: enough for a small digit in a large photograph,
 # and for the strokes of a tiny picture to have an inside.
 MAX_WORKING_SIZE, MIN_WORKING_SIZE = 280, 140
-PAPER = 0.3  # ink fainter than this share of the darkest is taken for paper, shadow or noise
+PAPER = 0.3  # ink fainter than this share of full ink is left out: paper, shadow or noise
+ENOUGH = 70  # pixels of a digit's long side; where it has fewer, and the picture more, it is looked at closer
+ROOM = 0.7  # times that side, around a digit that is looked at closer
+MOST_STEPS = 3  # of looking closer: at a sheet on a desk, and at a small digit on it
+COLOURFUL = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV")
 
 
-def to_mnist(image: Image.Image) -> Pixels:
-    """Return a picture of one digit as MNIST would hold it, shape (28, 28), uint8, light on dark.
+def to_mnist(image: Image.Image) -> Prepared:
+    """Return a picture of one digit as MNIST would hold it, shape (1, 28, 28), uint8, light on dark.
 
-    A picture of 28 × 28 pixels is taken for one of MNIST's kind and only made grey. Any other may be dark on
-    light or light on dark, unevenly lit, of any size and with any margin. A picture without contrast comes
-    out black.
+    A picture of 28 × 28 pixels that is light on dark is taken for one of MNIST's and only made grey; one that
+    is dark on light is inverted. In any other the digit is found first, dark on light or light on dark,
+    anywhere and of any size: on a sheet on a desk, in a frame, in uneven light, drawn with any pen.
+
+    Raises:
+        NoDigitError: Nothing is on it.
 
     Source:
         The preparation of MNIST from NIST's digits: LeCun et al., Gradient-based learning applied to document
         recognition, Proc. IEEE 86 (1998), section III.A.
     """
     grey = to_greyscale(image)
-    if grey.size == (SIZE, SIZE):
-        return np.asarray(grey)
-    ink = ink_of(np.asarray(at_working_size(grey), dtype=np.float32))
-    marked = ink > 0.5
-    if not marked.any():
-        return np.zeros((SIZE, SIZE), dtype=np.uint8)
-    return centred(cropped(ink, marked))
+    if grey.size == (SIZE, SIZE) == image.size:
+        found = of_mnists_size(np.asarray(grey))
+    else:
+        found = find_digit(grey, MOST_STEPS)
+        if (
+            found is None and image.mode in COLOURFUL
+        ):  # ink may be as bright as its paper, and of another colour
+            found = find_digit(strongest_channel(image), MOST_STEPS)
+    if found is None:
+        raise NoDigitError(
+            "There is nothing on this image that could be a digit. Send one that shows a digit."
+        )
+    return found
+
+
+def of_mnists_size(pixels: Pixels) -> Prepared | None:
+    """Return a picture of 28 × 28 as it is, or inverted if its border is light; None if it is blank."""
+    darkest, lightest = int(pixels.min()), int(pixels.max())
+    if lightest - darkest < MIN_CONTRAST:
+        return None
+    border = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
+    if 2 * np.count_nonzero(2 * border.astype(np.uint16) > darkest + lightest) > len(border):
+        paper = np.median(border)
+        ink = (paper - pixels.astype(np.float32)) * (255 / (paper - darkest))
+        pixels = ink.clip(0, 255).astype(np.uint8)
+    return Prepared(pixels[np.newaxis])
+
+
+def strongest_channel(image: Image.Image) -> Image.Image:
+    """Return the one of red, green and blue in which a picture has most contrast."""
+    return max(image.convert("RGB").split(), key=lambda channel: float(ImageStat.Stat(channel).var[0]))
+
+
+def find_digit(grey: Image.Image, steps: int) -> Prepared | None:
+    """Return the digit in a grey picture, looking closer up to `steps` times; None if there is none."""
+    working = at_working_size(grey)
+    scale = max(grey.size) / max(working.size)
+    levels = np.asarray(working, dtype=np.float32)
+    sheet = find_sheet(levels) if steps else None
+    if sheet:
+        found = find_digit(alone(sheet, grey, scale), steps - 1)
+        if found or sheet.share > 0.25:  # a smaller one may be the inside of a digit's loop
+            return found
+    seen = digit_pieces(find_ink(levels))
+    if seen is None:
+        return None
+    marks, pieces = seen
+    top, bottom = min(piece.rows.start for piece in pieces), max(piece.rows.stop for piece in pieces)
+    left, right = min(piece.columns.start for piece in pieces), max(piece.columns.stop for piece in pieces)
+    length, oddity = max(bottom - top, right - left), oddity_of(marks, pieces)
+    if steps and length < ENOUGH and scale > 1:
+        room = ROOM * length
+        box = (left - room, top - room, right + room, bottom + room)
+        closer = find_digit(cut(grey, box, scale), steps - 1)
+        if closer:
+            return Prepared(closer.pixels, oddity or closer.oddity)
+    ink = ink_of(marks, pieces)[top:bottom, left:right]
+    return Prepared(centred(Image.fromarray(ink)), oddity)
 
 
 def at_working_size(grey: Image.Image) -> Image.Image:
     longest = max(grey.size)
     scale = min(max(longest, MIN_WORKING_SIZE), MAX_WORKING_SIZE) / longest
     width, height = (max(1, round(side * scale)) for side in grey.size)
-    return grey.resize((width, height), Image.Resampling.BICUBIC)
+    return grey.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3)
 
 
-def ink_of(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return how much ink each pixel holds, 0 to 1, with uneven lighting and noise taken out."""
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    if np.median(border) > (grey.min() + grey.max()) / 2:
-        grey = 255 - grey
-    # An opening wider than any stroke leaves the paper under the ink, shadows included.
-    wider_than_strokes = max(3, max(grey.shape) // 3)
-    smooth = ndimage.gaussian_filter(grey, sigma=max(grey.shape) / 200)
-    ink = ndimage.white_tophat(np.pad(smooth, wider_than_strokes, mode="edge"), size=wider_than_strokes)
-    ink = ink[wider_than_strokes:-wider_than_strokes, wider_than_strokes:-wider_than_strokes]
-    darkest = np.percentile(ink, 99.5)
-    if darkest < 8:  # of 255 grey levels: no more than the noise of an empty sheet
-        return np.zeros_like(grey)
-    share: npt.NDArray[np.float32] = np.clip((ink / darkest - PAPER) / (1 - PAPER), 0, 1)
-    return share
+def cut(grey: Image.Image, box: Sequence[float], scale: float) -> Image.Image:
+    """Return the part of a picture in a box of the working size, as far as the picture reaches."""
+    left, top, right, bottom = (round(side * scale) for side in box)
+    return grey.crop((max(0, left), max(0, top), min(grey.width, right), min(grey.height, bottom)))
 
 
-def cropped(ink: npt.NDArray[np.float32], marked: npt.NDArray[np.bool_]) -> Image.Image:
-    """Return the ink of the digit alone: specks far smaller than it are left out."""
-    regions, count = ndimage.label(marked, structure=np.ones((3, 3)))
-    areas = ndimage.sum_labels(marked, regions, index=range(1, count + 1))
-    large = np.isin(regions, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))
-    rows, columns = np.flatnonzero(large.any(axis=1)), np.flatnonzero(large.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return Image.fromarray((ink[box] * 255).astype(np.uint8))
+def alone(sheet: Sheet, grey: Image.Image, scale: float) -> Image.Image:
+    """Return the part of a picture that shows a sheet; what is around the sheet becomes its paper."""
+    rows, columns = np.flatnonzero(sheet.mask.any(axis=1)), np.flatnonzero(sheet.mask.any(axis=0))
+    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    part = cut(grey, box, scale)
+    mask = Image.fromarray(sheet.mask).crop(box).resize(part.size)
+    return Image.composite(part, Image.new("L", part.size, round(sheet.level)), mask)
+
+
+def ink_of(marks: Marks, pieces: Sequence[Piece]) -> Pixels:
+    """Return how much ink each pixel holds, 0 to 255, of some pieces alone."""
+    around = 1 + 2 * max(1, round(max(marks.levels.shape) / 100))
+    near = ndimage.maximum_filter(marks.mask(pieces), around)
+    share = (marks.levels / marks.peak - PAPER) * (255 / (1 - PAPER))
+    return np.where(near, share, 0).clip(0, 255).astype(np.uint8)
 
 
 def centred(digit: Image.Image) -> Pixels:
-    """Scale a digit into 20 × 20 pixels and place its centre of mass at the centre of 28 × 28."""
+    """Scale a digit into 20 × 20 pixels, stretch it to full contrast, and centre its mass in 28 × 28.
+
+    Without stretching, the strokes of a thin pen would come out grey, and those of MNIST are white.
+    """
     scale = DIGIT_SIZE / max(digit.size)
     width, height = (max(1, round(side * scale)) for side in digit.size)
-    pixels = np.asarray(digit.resize((width, height), Image.Resampling.LANCZOS))
-    row, column = ndimage.center_of_mass(pixels) if pixels.any() else (height / 2, width / 2)
+    ink = np.asarray(digit.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
+    pixels = (ink * (255 / ink.max())).astype(np.uint8)
+    row, column = ndimage.center_of_mass(pixels)
     top = int(np.clip(round(SIZE / 2 - 0.5 - row), 0, SIZE - height))
     left = int(np.clip(round(SIZE / 2 - 0.5 - column), 0, SIZE - width))
-    canvas = np.zeros((SIZE, SIZE), dtype=np.uint8)
-    canvas[top : top + height, left : left + width] = pixels
+    canvas = np.zeros((1, SIZE, SIZE), dtype=np.uint8)
+    canvas[0, top : top + height, left : left + width] = pixels
     return canvas

@@ -9,6 +9,8 @@ Problem
 ├── TooLargeError               413  body, number of images, or pixels
 ├── UnsupportedTypeError        415  not multipart/form-data, or a file that does not claim to be an image
 ├── UndecodableImageError       422  bytes that are no image
+├── NoDigitError                422  an image on which no digit is
+├── NoContentError              422  an image of one colour, where a photograph is expected
 ├── UntestableBatchError        422  too few images, features that are not finite
 ├── OverloadedError             429  more requests at a time than the service takes
 ├── HeadersTooLargeError        431  more, or longer, headers than the service reads
@@ -74,6 +76,14 @@ class UnsupportedTypeError(Problem):
 
 class UndecodableImageError(Problem):
     status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "undecodable-image", "The image cannot be decoded"
+
+
+class NoDigitError(Problem):
+    status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "no-digit", "There is no digit on the image"
+
+
+class NoContentError(Problem):
+    status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "no-content", "There is nothing on the image"
 
 
 class UntestableBatchError(Problem):

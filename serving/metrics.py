@@ -17,6 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from serving import metric_files
 from serving.errors import TYPE_PREFIX, Problem
+from serving.prepared import Oddity
 from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
 
 DETECTORS: Sequence[str] = get_args(DriftDetector)
@@ -44,6 +45,9 @@ class Metrics:
             "driftbento_images_rejected",
             "Images that could not be used, by the problem they had.",
             ["model", "reason"],
+        )
+        self.odd = Counter(
+            "driftbento_images_odd", "Images classified with a warning, by its kind.", ["model", "reason"]
         )
         self.refused = Counter(
             "driftbento_requests_refused", "Requests answered with a problem, by its kind.", ["reason"]
@@ -177,6 +181,11 @@ class Meter:
         """Count images that cannot be used, each with the problem that it has."""
         for problem in problems:
             self.to.rejected.labels(self.model, problem.kind).inc()
+
+    def count_odd(self, oddities: Iterable[Oddity]) -> None:
+        """Count images that are answered with a warning, each with its kind."""
+        for oddity in oddities:
+            self.to.odd.labels(self.model, oddity).inc()
 
     def count_test(self, response: DriftResponse) -> None:
         """Count a drift test, and say what came out."""

@@ -51,6 +51,8 @@ UPLOAD_PROBLEMS: Problems = (
     errors.UnknownModelError,
     errors.UnsupportedTypeError,
     errors.UndecodableImageError,
+    errors.NoDigitError,
+    errors.NoContentError,
     errors.ModelNotLoadedError,
     errors.OutOfMemoryError,
 )

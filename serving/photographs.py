@@ -5,11 +5,27 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from serving.images import Pixels, to_rgb
+from serving.errors import NoContentError
+from serving.images import Pixels
+from serving.modes import to_rgb
+from serving.prepared import Prepared
 
 # A picture of one pixel by a million would become one of gigabytes when its short side is made 256. All that
 # is cut out lies within this many times the short side, around the middle.
 MOST_ELONGATED = 8
+MIN_CONTRAST = 3  # of 255 levels, within one colour; a JPEG of a single colour varies by less
+
+
+def prepare_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> Prepared:
+    """Return the middle of a picture as `crop_photograph` does.
+
+    Raises:
+        NoContentError: All of it has one colour.
+    """
+    pixels = crop_photograph(image, resize_size=resize_size, crop_size=crop_size)
+    if all(np.ptp(channel) < MIN_CONTRAST for channel in pixels):
+        raise NoContentError("The image is of one colour all over. Send one that shows something.")
+    return Prepared(pixels)
 
 
 def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> Pixels:

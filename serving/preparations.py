@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from serving.digits import MAX_WORKING_SIZE, to_mnist
-from serving.images import Pixels
-from serving.photographs import crop_photograph
+from serving.photographs import prepare_photograph
+from serving.prepared import Prepared
 from serving.shrinking import Spare
 
 # Resizing looks at more pixels than it makes; twice as many on a side are enough not to see a difference.
@@ -22,12 +21,12 @@ class Preparation:
     """How a picture becomes one row of a model's input.
 
     Attributes:
-        prepare: Makes a picture into uint8 of shape (C, H, W).
+        prepare: Makes a picture into what the model takes, or raises the Problem that it has.
         spare: By which whole factor a picture of some width and height may be made smaller before; None where
             every pixel counts.
     """
 
-    prepare: Callable[[Image.Image], Pixels]
+    prepare: Callable[[Image.Image], Prepared]
     spare: Spare | None = None
 
 
@@ -41,11 +40,7 @@ def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
 
 
 def digits(_metadata: Mapping[str, Any]) -> Preparation:
-    return Preparation(prepare_digit, spare_of_digit)
-
-
-def prepare_digit(image: Image.Image) -> Pixels:
-    return to_mnist(image)[np.newaxis]  # (1, 28, 28)
+    return Preparation(to_mnist, spare_of_digit)
 
 
 def spare_of_digit(size: tuple[int, int]) -> int:
@@ -54,7 +49,7 @@ def spare_of_digit(size: tuple[int, int]) -> int:
 
 def photographs(metadata: Mapping[str, Any]) -> Preparation:
     resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
-    prepare = partial(crop_photograph, resize_size=resize_size, crop_size=crop_size)
+    prepare = partial(prepare_photograph, resize_size=resize_size, crop_size=crop_size)
     return Preparation(prepare, partial(spare_of_photograph, short_side=SPARE_FACTOR * resize_size))
 
 

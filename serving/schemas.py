@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
+from serving.prepared import Oddity
 from serving.settings import Precision
 
 DriftDetector = Literal["mmd", "ks", "label_shift"]
@@ -75,12 +76,22 @@ class Prediction(BaseModel):
     probability: float = Field(description="Softmax output, 0 to 1.")
 
 
+class ImageWarning(BaseModel):
+    """Why an answer is doubtful: the image is unlike those that the model was trained on."""
+
+    kind: Oddity
+    detail: str
+
+
 class ClassifiedImage(Prediction):
     """What was found in one image."""
 
     index: int = Field(description="Position of the image in the request, from 0.")
     filename: str
     top: list[Prediction] = Field(description="The top_k classes, most probable first.")
+    warning: ImageWarning | None = Field(
+        None, description="What makes the label doubtful, however probable it is; null where nothing does."
+    )
 
 
 class ImageError(BaseModel):

@@ -69,7 +69,7 @@ class TorchServeHandler:
             if not isinstance(data, bytes | bytearray):
                 raise UnsupportedTypeError("Send the bytes of an image: as the body, or as the field `data`.")
             picture = decode_image(bytes(data), max_pixels=MAX_PIXELS, spare=self.preparation.spare)
-            return self.preparation.prepare(picture), top_k
+            return self.preparation.prepare(picture).pixels, top_k
         except Problem as problem:
             return problem
         except Exception:  # whatever it is, it is this request's alone

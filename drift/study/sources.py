@@ -82,7 +82,11 @@ def foreign_images(
     Raises:
         UnreadableSamplesError: They cannot be used, or have the name of another condition.
     """
-    drawn, _ = letters(classifier.preparation.prepare, count=max(LETTERS, count), seed=options.seed)
+    drawn, _ = letters(
+        lambda image: classifier.preparation.prepare(image).pixels,
+        count=max(LETTERS, count),
+        seed=options.seed,
+    )
     sets, remarks = list[Foreign](), list[str]()
     if options.ood:
         name = options.ood_name or ", ".join(path.stem for path in options.ood)
@@ -109,7 +113,7 @@ def thinned(images: Tensor) -> Tensor:
 def prepared(classifier: Classifier, images: Tensor) -> Tensor:
     return torch.stack(
         [
-            torch.from_numpy(classifier.preparation.prepare(Image.fromarray(image.numpy())).copy())
+            torch.from_numpy(classifier.preparation.prepare(Image.fromarray(image.numpy())).pixels.copy())
             for image in images
         ]
     )

@@ -1,0 +1,248 @@
+"""The pieces of ink in a picture: the digit, and what is none, such as frames, lines, desks and specks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from serving.paper import Ink, Levels, coarsened
+
+Labels: TypeAlias = npt.NDArray[np.int32]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+EIGHT_NEIGHBOURS = np.ones((3, 3))
+CLEAR = 1.4  # times the noise, that full ink has at least
+STRONG = 3.0  # times the noise: more than what shadows near the border come to
+PEAK = 97  # percentile of the levels of ink that counts as full ink
+MARKED = 0.5  # share of full ink from which on a pixel is part of a piece
+SHORTEST = 0.035  # share of the picture's long side that a piece of a digit measures
+SMALLEST = 4  # pixels of a piece
+MOST_PIECES = 50  # that are looked at one by one; there are more in a photograph alone
+SPECK = 0.05  # share of the largest piece's area below which another one is a speck
+ROUNDS = 4  # of setting aside what is no digit: a desk, a frame on it, lines in the frame
+
+ALONG_THE_EDGE = 0.3  # share of the picture's border that a desk or a frame covers, and a digit does not
+EDGE_BAND, IN_THE_BAND = 0.13, 0.7  # share of the sides, and of a line's or margin's area that lies in there
+COMPANION = (
+    0.5  # times the length of a piece that touches the border: what is as long and does not is the digit
+)
+ENCLOSED = 0.25  # times a frame's length, at least, that its content has
+SOFT = (
+    0.25  # share of its full level by which a shadow changes from one pixel of the coarse picture to the next
+)
+REMOVED_AROUND = 3  # pixels around what is set aside, which hold some of its ink
+UNDERLINE = 3.5  # times as wide as high
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One connected piece of ink: its label, its area in pixels, and the box around it."""
+
+    label: int
+    area: int
+    rows: slice
+    columns: slice
+
+    @property
+    def height(self) -> int:
+        return int(self.rows.stop - self.rows.start)
+
+    @property
+    def width(self) -> int:
+        return int(self.columns.stop - self.columns.start)
+
+    @property
+    def length(self) -> int:
+        return max(self.height, self.width)
+
+    def touches_border(self, shape: tuple[int, ...]) -> bool:
+        return 0 in {self.rows.start, self.columns.start} or (
+            self.rows.stop == shape[0] or self.columns.stop == shape[1]
+        )
+
+    def surrounds(self, other: "Piece") -> bool:
+        return bool(
+            self.rows.start < other.rows.start
+            and self.rows.stop > other.rows.stop
+            and self.columns.start < other.columns.start
+            and self.columns.stop > other.columns.stop
+        )
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is marked in a picture at some level of ink.
+
+    Attributes:
+        levels: The ink, shape (height, width).
+        noise: The level that paper alone can reach.
+        peak: The level of full ink.
+        labels: For each pixel the label of its piece, 0 for none.
+        pieces: Those of SMALLEST pixels and more.
+    """
+
+    levels: Levels
+    noise: float
+    peak: float
+    labels: Labels
+    pieces: Sequence[Piece]
+
+    @cached_property
+    def long(self) -> list[Piece]:
+        """The largest pieces of those that are long enough for a part of a digit."""
+        long = [piece for piece in self.pieces if piece.length >= SHORTEST * max(self.levels.shape)]
+        return sorted(long, key=lambda piece: -piece.area)[:MOST_PIECES]
+
+    def mask(self, pieces: Sequence[Piece]) -> Mask:
+        """Return where some of the pieces are."""
+        wanted = np.zeros(1 + self.labels.max(), dtype=bool)
+        wanted[[piece.label for piece in pieces]] = True
+        marked: Mask = wanted[self.labels]
+        return marked
+
+
+def digit_pieces(ink: Ink) -> tuple[Marks, list[Piece]] | None:
+    """Return what is marked in a picture and which pieces of it are the digit; None where there is none.
+
+    What is no digit is set aside, and the rest looked at anew, since it may be fainter. Where nothing is
+    left, the digit is what touches the border, unless that is a shadow, a line or a desk.
+    """
+    levels, aside = ink.levels, list[tuple[Marks, list[Piece]]]()
+    for _ in range(ROUNDS):
+        marks = mark(Ink(levels, ink.noise))
+        if marks is None or not marks.long:
+            break
+        strange = [piece for piece in marks.long if is_strange(piece, marks)]
+        if not strange:
+            return marks, without_underline(without_specks(marks))
+        aside.append((marks, strange))
+        levels = without(marks, strange)
+    if not aside:
+        return None
+    marks, strange = aside[0]
+    cut_off = [piece for piece in strange if is_cut_off(piece, marks)]
+    return (marks, cut_off) if cut_off else None
+
+
+def mark(ink: Ink) -> Marks | None:
+    """Return what is marked of some ink, at half its full level; None where all of it may be noise."""
+    above = ink.levels[ink.levels > ink.noise]
+    if not len(above):
+        return None
+    peak = float(np.percentile(above, PEAK))
+    if peak < CLEAR * ink.noise:
+        return None
+    labels, count = ndimage.label(ink.levels > max(ink.noise, MARKED * peak), structure=EIGHT_NEIGHBOURS)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    pieces = [
+        Piece(label, int(areas[label]), *box)
+        for label, box in enumerate(ndimage.find_objects(labels), 1)
+        if areas[label] >= SMALLEST
+    ]
+    return Marks(ink.levels, ink.noise, peak, labels, pieces)
+
+
+def is_strange(piece: Piece, marks: Marks) -> bool:
+    """Return whether a piece is a desk, a line at the border, a shadow, or a frame around another piece."""
+    others = [other for other in marks.long if other is not piece]
+    if piece.touches_border(marks.levels.shape) and is_of_the_border(piece, others, marks):
+        return True
+    content = [
+        other for other in others if piece.surrounds(other) and other.length >= ENCLOSED * piece.length
+    ]
+    return bool(content) and is_around(piece, content, marks)
+
+
+def is_of_the_border(piece: Piece, others: Sequence[Piece], marks: Marks) -> bool:
+    """Return whether a piece that touches the border lies along it, is a shadow, or is beside a digit."""
+    return (
+        border_share(piece, marks) >= ALONG_THE_EDGE
+        or band_share(piece, marks) >= IN_THE_BAND
+        or is_soft(piece, marks)
+        or any(
+            other.length >= COMPANION * piece.length and not other.touches_border(marks.levels.shape)
+            for other in others
+        )
+    )
+
+
+def is_cut_off(piece: Piece, marks: Marks) -> bool:
+    """Return whether a piece that touches the border may be a digit which the picture's edge cuts off."""
+    is_small = piece.length < 0.6 * max(marks.levels.shape) and marks.peak > STRONG * marks.noise
+    return (
+        piece.touches_border(marks.levels.shape)
+        and border_share(piece, marks) < ALONG_THE_EDGE
+        and (is_small or band_share(piece, marks) < 0.85)
+        and not is_soft(piece, marks)
+    )
+
+
+def border_share(piece: Piece, marks: Marks) -> float:
+    labels = marks.labels
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    return float(np.mean(border == piece.label))
+
+
+def band_share(piece: Piece, marks: Marks) -> float:
+    """Return which share of a piece lies in a band along the border."""
+    height, width = marks.labels.shape
+    rows, columns = int(np.ceil(EDGE_BAND * height)), int(np.ceil(EDGE_BAND * width))
+    middle = marks.labels[rows : height - rows, columns : width - columns]
+    return 1 - np.count_nonzero(middle == piece.label) / piece.area
+
+
+def is_soft(piece: Piece, marks: Marks) -> bool:
+    """Return whether a piece has no edge: the levels rise and fall slowly everywhere, as shadows do."""
+    box = tuple(slice(max(0, side.start - 8), side.stop + 8) for side in (piece.rows, piece.columns))
+    near = ndimage.binary_dilation(marks.labels[box] == piece.label, EIGHT_NEIGHBOURS, iterations=4)
+    levels, there = coarsened(marks.levels[box]), coarsened(near.astype(np.float32)) > 0
+    across = np.abs(np.diff(levels, axis=1))[there[:, 1:]].max(initial=0)
+    down = np.abs(np.diff(levels, axis=0))[there[1:]].max(initial=0)
+    return bool(max(across, down) < SOFT * levels[there].max(initial=0))
+
+
+def is_around(piece: Piece, content: Sequence[Piece], marks: Marks) -> bool:
+    """Return whether some other piece lies in a hole of this one."""
+    filled = ndimage.binary_fill_holes(marks.labels[piece.rows, piece.columns] == piece.label)
+    top, left = piece.rows.start, piece.columns.start
+    return any(
+        filled[
+            other.rows.start - top : other.rows.stop - top,
+            other.columns.start - left : other.columns.stop - left,
+        ][marks.labels[other.rows, other.columns] == other.label].all()
+        for other in content
+    )
+
+
+def without(marks: Marks, strange: Sequence[Piece]) -> Levels:
+    """Return the levels with some pieces gone; a shadow as far as it reaches."""
+    gone = marks.mask(strange)
+    soft = [piece for piece in strange if is_soft(piece, marks)]
+    if soft:
+        reach, _ = ndimage.label(marks.levels > marks.noise, structure=EIGHT_NEIGHBOURS)
+        gone |= np.isin(reach, np.unique(reach[marks.mask(soft)]))
+    around = ndimage.maximum_filter(gone, 2 * REMOVED_AROUND + 1)
+    return np.where(around, np.float32(0), marks.levels)
+
+
+def without_specks(marks: Marks) -> list[Piece]:
+    largest = max(piece.area for piece in marks.long)
+    return [piece for piece in marks.pieces if piece.area >= SPECK * largest]
+
+
+def without_underline(pieces: list[Piece]) -> list[Piece]:
+    """Return all pieces but a flat one below the others, and half as wide as they are or more."""
+    lowest = max(pieces, key=lambda piece: piece.rows.start)
+    others = [piece for piece in pieces if piece is not lowest]
+    if (
+        others
+        and lowest.width >= UNDERLINE * lowest.height
+        and lowest.rows.start >= max(piece.rows.stop for piece in others) - 1
+        and lowest.width >= 0.5 * max(piece.width for piece in others)
+    ):
+        return others
+    return pieces
