@@ -67,7 +67,7 @@ def of_mnists_size(pixels: Pixels) -> Prepared | None:
     if 2 * np.count_nonzero(2 * border.astype(np.uint16) > darkest + lightest) > len(border):
         paper = np.median(border)
         ink = (paper - pixels.astype(np.float32)) * (255 / (paper - darkest))
-        pixels = ink.clip(0, 255).astype(np.uint8)
+        pixels = np.rint(ink).clip(0, 255).astype(np.uint8)
     return Prepared(pixels[np.newaxis])
 
 
@@ -141,7 +141,7 @@ def centred(digit: Image.Image) -> Pixels:
     scale = DIGIT_SIZE / max(digit.size)
     width, height = (max(1, round(side * scale)) for side in digit.size)
     ink = np.asarray(digit.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float32)
-    pixels = (ink * (255 / ink.max())).astype(np.uint8)
+    pixels = np.rint(ink * (255 / ink.max())).astype(np.uint8)
     row, column = ndimage.center_of_mass(pixels)
     top = int(np.clip(round(SIZE / 2 - 0.5 - row), 0, SIZE - height))
     left = int(np.clip(round(SIZE / 2 - 0.5 - column), 0, SIZE - width))

@@ -28,8 +28,7 @@ def to_greyscale(image: Image.Image) -> Image.Image:
         return image.getchannel("L")
     if not image.has_transparency_data:
         return image.convert("L")
-    image = image.convert("RGBA")
-    grey, opacity = image.convert("L"), image.getchannel("A")
+    grey, opacity = image.convert("LA").split()
     levels = np.flatnonzero(opacity.histogram())
     least, most = int(levels[0]), int(levels[-1])
     if most - least < OPAQUE:
@@ -65,8 +64,8 @@ def is_deep(image: Image.Image) -> bool:
 
 def deep_to_greyscale(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point pixels to 8 bits, by the smallest range that holds them."""
-    values = np.asarray(image).astype(np.float64)
-    values[~np.isfinite(values)] = 0
+    finite = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
+    values = finite.astype(np.float64)
     darkest, brightest = min(float(values.min()), 0), float(values.max())
     if image.mode != "F":
         white = next((top for top in WHITES if brightest <= top), brightest)

@@ -76,7 +76,7 @@ def paper_levels(levels: Levels) -> tuple[float, float]:
     low, usual = np.percentile(quarters, LOWER_PERCENTILES, axis=(1, 2))
     middle = np.median(usual)
     reached = usual + NOISE_DEVIATIONS * (usual - low) / BETWEEN_PERCENTILES
-    return float(middle), float(np.sort(reached)[-2] - middle)
+    return float(middle), float(np.sort(reached)[-2:].mean() - middle)
 
 
 def halves(levels: Levels) -> tuple[Levels, Levels]:

@@ -84,7 +84,14 @@ def store(request: pytest.FixtureRequest, tmp_path_factory) -> Path:
     It is kept between runs, for as long as the code that made it stays the same.
     """
     made_by = hashlib.sha256()
-    for source in sorted([*ROOT.glob("train/*.py"), *ROOT.glob("drift/*.py"), ROOT / "requirements-dev.txt"]):
+    for source in sorted(
+        [
+            *ROOT.glob("train/*.py"),
+            *ROOT.glob("drift/*.py"),
+            ROOT / "serving/digits.py",
+            ROOT / "requirements-dev.txt",
+        ]
+    ):
         made_by.update(source.read_bytes())
     kept = request.config.cache.mkdir("stores")
     home = kept / made_by.hexdigest()[:16]

@@ -7,7 +7,7 @@ from PIL import Image, ImageFont
 from torch import Tensor
 
 from drift.study.letters import LETTERS, letters, text_fonts
-from serving.preparations import preparation_of
+from serving.digits import to_mnist
 
 COUNT = 60
 
@@ -25,7 +25,7 @@ def drawn() -> tuple[Tensor, list[str]]:
 @pytest.fixture(scope="module")
 def prepared() -> Tensor:
     """Letters as the digit classifier takes them, (COUNT, 1, 28, 28)."""
-    return letters(preparation_of({"preprocessing": "digits"}).prepare, count=COUNT, seed=0)[0]
+    return letters(lambda image: to_mnist(image).pixels, count=COUNT, seed=0)[0]
 
 
 def test_no_two_pictures_are_alike(drawn):

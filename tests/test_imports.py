@@ -39,7 +39,8 @@ def modules_after(statement: str) -> set[str]:
             "import serving.application",
             {"bentoml", "_bentoml_sdk", "train", "torchvision", "sklearn", "mlxtend", "matplotlib"},
         ),
-        ("import train.mnist, train.torchserve", {"serving", "service"}),
+        ("import train.data, train.torchserve", {"serving", "service"}),
+        ("import train.pens", {"bentoml", "drift", "pydantic", "prometheus_client", "service", "starlette"}),
     ],
 )
 def test_a_package_brings_only_what_it_may(statement, forbidden):

@@ -13,6 +13,7 @@ from PIL import Image
 from serving.batches import read_batch
 from serving.errors import Problem, TooLargeError, UndecodableImageError
 from serving.preparations import Preparation
+from serving.prepared import Prepared
 from serving.settings import Settings
 from serving.uploads import Upload
 
@@ -22,7 +23,7 @@ ENCRYPTED = 0x1
 
 
 def read(data: bytes):
-    preparation = Preparation(lambda image: np.asarray(image.convert("L")))
+    preparation = Preparation(lambda image: Prepared(np.asarray(image.convert("L"))))
     return read_batch([Upload("batch.zip", "", data)], LIMITS, preparation, archives=True)
 
 
@@ -56,8 +57,8 @@ MANY = packed({f"{index}.png": b"" for index in range(21)})
 
 def assert_only_the_second_is_a_problem(data: bytes, match: str) -> None:
     first, second, third = (item.content for item in read(data))
-    assert (first == 10).all()
-    assert (third == 30).all()
+    assert (first.pixels == 10).all()
+    assert (third.pixels == 30).all()
     assert isinstance(second, UndecodableImageError)
     assert match in second.detail
 
@@ -177,7 +178,10 @@ def test_a_usual_archive_is_read(method):
 
     items = read(data)
 
-    assert [(item.filename, item.content[0, 0]) for item in items] == [("a.png", 10), ("folder/b.png", 20)]
+    assert [(item.filename, item.content.pixels[0, 0]) for item in items] == [
+        ("a.png", 10),
+        ("folder/b.png", 20),
+    ]
 
 
 def test_an_archive_with_the_directory_of_large_ones_is_read(monkeypatch):
@@ -187,4 +191,4 @@ def test_an_archive_with_the_directory_of_large_ones_is_read(monkeypatch):
 
     items = read(data)
 
-    assert [item.content[0, 0] for item in items] == [10, 20]
+    assert [item.content.pixels[0, 0] for item in items] == [10, 20]

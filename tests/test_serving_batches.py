@@ -13,6 +13,7 @@ from PIL import Image
 from serving.batches import read_batch
 from serving.errors import MalformedRequestError, Problem, TooLargeError, UndecodableImageError
 from serving.preparations import Preparation
+from serving.prepared import Prepared
 from serving.settings import Settings
 from serving.uploads import Upload
 
@@ -20,8 +21,8 @@ LIMITS = Settings(max_images=20, max_pixels=10_000, max_side=5000, max_body_byte
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 9, 8), dtype=np.uint8)
 
 
-def prepare(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("L"))
+def prepare(image: Image.Image) -> Prepared:
+    return Prepared(np.asarray(image.convert("L")))
 
 
 def read(*uploads: Upload, archives: bool = True):
@@ -55,7 +56,7 @@ def archive(members: dict[str, bytes]) -> Upload:
 
 
 def contents(items) -> np.ndarray:
-    return np.stack([item.content for item in items])
+    return np.stack([item.content.pixels for item in items])
 
 
 @pytest.mark.parametrize(

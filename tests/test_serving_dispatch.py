@@ -15,7 +15,8 @@ from serving.answers import ClassifyJob
 from serving.dispatch import FEW_IMAGES, LARGE_FILES, MAX_PREDICTIONS, Dispatcher
 from serving.errors import TooLargeError
 from serving.models import Classifier, load_classifier
-from serving.preparations import Preparation, prepare_digit
+from serving.preparations import Preparation
+from serving.prepared import Prepared
 from serving.registry import Registry
 from serving.schemas import ClassifyForm, ClassifyResponse
 from serving.settings import Settings
@@ -42,10 +43,10 @@ def dispatcher(fake_model_folder) -> Callable[..., Dispatcher]:
     loaded = load_classifier(fake_model_folder, "fake", "1", {"preprocessing": "digits"})
 
     def make(at_special: Callable[[], object], *, sizes: Sequence[int]) -> Dispatcher:
-        def prepare(image: Image.Image) -> np.ndarray:
+        def prepare(image: Image.Image) -> Prepared:
             if image.size == SPECIAL:
                 at_special()
-            return prepare_digit(image.resize(SMALL))
+            return Prepared(np.asarray(image.resize(SMALL).convert("L"))[np.newaxis])
 
         classifier: Classifier = replace(
             loaded, engine=replace(loaded.engine, sizes=sizes), preparation=Preparation(prepare)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError
-from serving.images import check_content_type, decode_image, to_greyscale
+from serving.images import check_content_type, decode_image
 
 MAX_PIXELS = 1_000_000
 ORIENTATION = 0x0112
@@ -128,43 +128,3 @@ def test_a_type_that_may_be_an_image_is_let_through(content_type):
 def test_a_type_that_is_no_image_is_refused(content_type):
     with pytest.raises(UnsupportedTypeError, match="Send an image"):
         check_content_type(content_type)
-
-
-@pytest.mark.parametrize(
-    ("pixel", "mode"),
-    [(40_000, "I;16"), (40_000, "I"), (0.6, "F"), (156, "L"), ((156, 156, 156), "RGB"), (1, "1")],
-    ids=str,
-)
-def test_every_mode_becomes_grey_at_the_same_brightness(pixel, mode):
-    image = Image.new(mode, (5, 4), pixel)
-
-    grey = to_greyscale(image)
-
-    assert (grey.mode, grey.size) == ("L", (5, 4))
-    expected = 255 if mode == "1" else 155
-    assert abs(grey.getpixel((0, 0)) - expected) <= 3
-
-
-@pytest.mark.parametrize("mode", Image.MODES)
-def test_no_mode_of_pillow_is_unknown(mode):
-    assert to_greyscale(Image.new(mode, (3, 2))).mode == "L"
-
-
-def test_values_that_are_not_finite_do_not_spoil_a_floating_point_image():
-    pixels = np.full((4, 4), 0.5, dtype=np.float32)
-    pixels[0, 0], pixels[1, 1] = np.nan, -np.inf
-
-    grey = to_greyscale(Image.fromarray(pixels))
-
-    assert grey.size == (4, 4)
-
-
-@pytest.mark.parametrize("ink", [0, 255], ids=["dark ink", "light ink"])
-def test_ink_on_a_transparent_background_stays_visible(ink):
-    image = Image.new("RGBA", (10, 10), (128, 128, 128, 0))
-    image.paste((ink, ink, ink, 255), (2, 2, 5, 5))
-
-    grey = np.asarray(to_greyscale(image))
-
-    assert grey[3, 3] == ink
-    assert grey[8, 8] == 255 - ink

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.images import decode_image, to_greyscale, to_rgb
+from serving.images import decode_image
+from serving.modes import to_greyscale, to_rgb
 from serving.shrinking import shrunk
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B", "I", "F"]

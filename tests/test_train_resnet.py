@@ -55,7 +55,9 @@ def test_the_stored_model_finds_the_classes_that_torchvisions_own_finds(arch, st
 
     assert main(["resnet", "--arch", arch, "--weights", "random"]) == 0
     classifier, _ = stored(store)
-    logits, _ = classifier.engine(stacked([classifier.preparation.prepare(one) for one in photographs]))
+    logits, _ = classifier.engine(
+        stacked([classifier.preparation.prepare(one).pixels for one in photographs])
+    )
 
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
     assert logits.topk(5).indices.equal(expected.topk(5).indices)

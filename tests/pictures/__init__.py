@@ -1,1 +1,1 @@
-"""Pictures of digits as people make them, of blank sheets, and of what is no digit: one generator for each kind."""
+"""Pictures of digits as people make them, of blank sheets, and of what is no digit."""

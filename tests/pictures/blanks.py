@@ -1,5 +1,6 @@
 """Pictures with no digit on them, and pictures of something else or of several digits."""
 
+import io
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -8,17 +9,28 @@ import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from pictures import surroundings, wear
+from pictures import wear
 from pictures.modes import file, png
 from pictures.scenes import Digit, Scene, painted, taken
-from pictures.strokes import ink_of_digit
+from train.pens import ink_of_digit
 
 Draw = Callable[[Digit, np.random.Generator], bytes]
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "brick", "grass", "gravel", "coins", "page")
+PHOTOGRAPHS = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "camera",
+    "brick",
+    "grass",
+    "gravel",
+    "coins",
+    "page",
+)
 
 
 def blank(mode: str, colour, size: tuple[int, int] = (280, 280), form: str = "PNG") -> Draw:
-    return lambda digit, rng: file(Image.new(mode, size, colour), form)
+    return lambda *_: file(Image.new(mode, size, colour), form)
 
 
 def sheet(scene: Scene, change: Callable | None = None) -> Draw:
@@ -29,17 +41,6 @@ def sheet(scene: Scene, change: Callable | None = None) -> Draw:
         return file(taken(scene, change(grey, rng) if change else grey, rng), "JPEG", quality=85)
 
     return draw
-
-
-def without_digit(draw: Draw) -> Draw:
-    """The same picture, and no digit on it."""
-    nothing = np.zeros((28, 28), np.uint8)
-    nothing[0, 0] = 0
-
-    def drawn(digit: Digit, rng: np.random.Generator) -> bytes:
-        return draw(nothing, rng)
-
-    return drawn
 
 
 def empty() -> Mapping[str, Draw]:
@@ -94,6 +95,13 @@ def several(count: int, scene: Scene) -> Draw:
     return draw
 
 
+def two_on_desk(digit: Digit, rng: np.random.Generator) -> bytes:
+    sheet = Image.open(io.BytesIO(several(2, Scene((400, 200), 0.6, pen=14))(digit, rng)))
+    desk = Image.new("L", (500, 300), 40)
+    desk.paste(sheet, (50, 50))
+    return png(taken(Scene(noise=3), np.asarray(desk, np.float32), rng))
+
+
 def word(digit: Digit, rng: np.random.Generator) -> bytes:
     text = ("Hello", "seven", "No. 12", "42", "2024", "a b c")[rng.integers(6)]
     image = Image.new("L", (320, 140), 255)
@@ -111,19 +119,7 @@ def unlike() -> Mapping[str, Draw]:
         "two digits": several(2, Scene((400, 200), 0.6, pen=14)),
         "two digits, light on dark": several(2, Scene((400, 200), 0.6, pen=14).inverted),
         "three digits": several(3, Scene((560, 200), 0.55)),
-        "two digits on a desk": lambda digit, rng: surroundings.png(
-            taken(
-                Scene(noise=3),
-                np.pad(
-                    np.asarray(
-                        Image.open(__import__("io").BytesIO(several(2, Scene((400, 200), 0.6, pen=14))(digit, rng)))
-                    ).astype(np.float32),
-                    50,
-                    constant_values=40,
-                ),
-                rng,
-            )
-        ),
+        "two digits on a desk": two_on_desk,
         "a word": word,
         "a photograph": piece_of_photograph,
         "clouds": noise,

@@ -128,7 +128,7 @@ def kinds() -> Mapping[str, Draw]:
 
 
 def as_mnist(change: Callable[[Image.Image], Image.Image]) -> Draw:
-    return lambda digit, rng: png(change(Image.fromarray(digit)))
+    return lambda digit, _: png(change(Image.fromarray(digit)))
 
 
 def ink_alone(level: int) -> Callable[[Image.Image], Image.Image]:

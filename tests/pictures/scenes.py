@@ -1,4 +1,4 @@
-"""A digit on paper: its size, pen, tones and place, the light on it, and the noise of what it is taken with."""
+"""A digit on paper: its size, pen, tones and place, the light on it, and the noise of the camera."""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +7,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from pictures.strokes import Array, ink_of_digit
+from train.pens import Ink as Array
+from train.pens import ink_of_digit
 
 Digit = npt.NDArray[np.uint8]
 

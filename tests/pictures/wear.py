@@ -55,7 +55,7 @@ def grain(grey: Array, rng: np.random.Generator) -> Array:
 
 
 def creased(grey: Array, rng: np.random.Generator) -> Array:
-    height, width = grey.shape
+    width = grey.shape[1]
     for place in (0.33, 0.67):
         at = round((place + rng.uniform(-0.05, 0.05)) * width)
         grey[:, at - 1 : at + 1] -= 45
