@@ -286,6 +286,23 @@ def test_pictures_of_any_size_are_prepared_as_the_service_does(
     assert local["n_batch"] == 40
 
 
+def test_a_blank_sheet_among_digits_is_left_out_and_named(in_process, held_out, tmp_path, capsys):
+    for index, digit in enumerate(held_out.images[:40]):
+        Image.fromarray(digit.numpy()).save(tmp_path / f"{index}.png")
+    Image.new("L", (100, 140), 250).save(tmp_path / "blank.png")
+
+    status = main(["score", "--model", "mnist", "--json", "--alpha", "0.001", str(tmp_path)])
+
+    answer = json.loads(capsys.readouterr().out)
+    assert status == ERROR
+    assert answer["n_batch"] == 40
+    (left_out,) = answer["image_errors"]
+    assert (left_out["filename"], left_out["error"]["type"]) == (
+        "blank.png",
+        "urn:driftbento:problem:no-digit",
+    )
+
+
 def test_a_reference_of_another_model_is_refused(in_process, images, held_out, tmp_path, capsys):
     """To compare what one model sees with what another one saw would find drift in anything."""
     np.save(tmp_path / "held_out.npy", held_out.images[64:264].numpy())

@@ -86,6 +86,37 @@ def test_a_bad_image_among_good_ones_gets_an_error_in_its_place(service, as_file
     assert {"label", "top"} <= first.keys() & last.keys()
 
 
+def test_a_blank_image_among_digits_is_told_apart_and_the_others_are_answered(service, as_files, held_out):
+    files = as_files([*held_out.images[:2].numpy(), np.full((280, 280), 255, np.uint8)])
+
+    classified, tested = (service.post(path, files=files).json() for path in ("/classify", "/drift"))
+
+    first, second, blank = classified["results"]
+    assert first["warning"] is second["warning"] is None
+    assert (blank["index"], blank["error"]["status"]) == (2, 422)
+    assert blank["error"]["type"] == "urn:driftbento:problem:no-digit"
+    assert (tested["n_batch"], tested["image_errors"]) == (2, [blank])
+
+
+@pytest.mark.parametrize("path", ["/classify", "/drift"])
+def test_blank_images_alone_get_no_answer(service, as_files, path):
+    answer = service.post(path, files=as_files([np.full((280, 280), 128, np.uint8)] * 2))
+
+    problem = answer.json()
+    assert (answer.status_code, problem["type"]) == (422, "urn:driftbento:problem:no-digit")
+    assert len(problem["image_errors"]) == 2
+
+
+def test_two_digits_in_one_image_are_answered_with_a_warning(service, as_files, held_out):
+    pair = np.pad(np.hstack([*held_out.images[:2].numpy()]), 20)
+
+    (result,) = service.post("/classify", files=as_files([pair])).json()["results"]
+
+    assert result["warning"]["kind"] == "several-digits"
+    assert "one digit at a time" in result["warning"]["detail"]
+    assert result["label"]
+
+
 @pytest.mark.parametrize("model", [{}, {"model": "mnist"}], ids=["by default", "by name"])
 def test_digits_held_out_from_the_reference_are_no_drift(service, as_files, held_out, model):
     answer = service.post("/drift", files=as_files(held_out.images[:128]), data=model).json()

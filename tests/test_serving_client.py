@@ -68,6 +68,21 @@ def test_a_file_that_is_no_image_is_an_error_in_its_row_and_in_the_status(folder
 
 
 @pytest.mark.usefixtures("url")
+def test_a_doubtful_answer_shows_its_warning_and_a_blank_sheet_its_error(held_out, tmp_path, capsys):
+    pair = np.pad(np.hstack([*held_out.images[:2].numpy()]), 20)
+    Image.fromarray(pair).save(tmp_path / "pair.png")
+    Image.new("L", (100, 100), 255).save(tmp_path / "blank.png")
+
+    status = main(["classify", str(tmp_path)])
+
+    shown = " ".join(capsys.readouterr().out.split())
+    assert status == ERROR
+    assert "warning" in shown
+    assert "one digit at a time" in shown
+    assert "nothing on this image" in shown
+
+
+@pytest.mark.usefixtures("url")
 def test_files_of_which_none_is_an_image_have_an_error_each(tmp_path, capsys):
     names = ["a.png", "b.png"]
     for name in names:

@@ -9,8 +9,9 @@ from PIL import Image
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import pil_to_tensor
 
+from serving.errors import NoContentError
 from serving.images import decode_image
-from serving.photographs import crop_photograph
+from serving.photographs import crop_photograph, prepare_photograph
 from serving.preparations import preparation_of
 
 SIZES = {"resize_size": 256, "crop_size": 224}
@@ -90,6 +91,35 @@ def test_what_is_transparent_becomes_white():
     clear = Image.new("RGBA", (300, 300), (10, 20, 30, 0))
 
     assert (crop_photograph(clear, **SIZES) == 255).all()
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0, 255), (200, 30, 90, 255), (10, 20, 30, 0)], ids=str)
+def test_a_picture_of_one_colour_has_no_content(colour):
+    with pytest.raises(NoContentError, match="Send one that shows something"):
+        prepare_photograph(Image.new("RGBA", (300, 300), colour), **SIZES)
+
+
+def test_a_transparent_margin_makes_no_difference(photographs):
+    wide = Image.new("RGBA", (photographs[0].width + 200, photographs[0].height + 100))
+    wide.paste(photographs[0], (150, 30))
+
+    assert np.array_equal(crop_photograph(wide, **SIZES), crop_photograph(photographs[0], **SIZES))
+
+
+@pytest.mark.parametrize(
+    ("white", "kind"),
+    [(1023, np.uint16), (4095, np.uint16), (1.02, np.float32)],
+    ids=["10 bits", "12 bits", "floats beyond 1"],
+)
+def test_a_deep_photograph_looks_like_its_shallow_self(photographs, white, kind):
+    grey = np.asarray(photographs[0].convert("L"), dtype=np.float64)
+    deep = Image.fromarray((grey / grey.max() * white).astype(kind))
+
+    difference = prepare_photograph(deep, **SIZES).pixels - crop_photograph(
+        Image.fromarray(np.rint(grey / grey.max() * 255).astype(np.uint8)), **SIZES
+    ).astype(float)
+
+    assert np.abs(difference).max() <= 1 + 255 * 0.02
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
