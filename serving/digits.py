@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from serving.errors import NoDigitError
 from serving.images import Pixels
-from serving.modes import to_greyscale
+from serving.modes import to_greyscale, to_rgb
 from serving.oddities import oddity_of
 from serving.paper import find_ink
 from serving.pieces import Marks, Piece, digit_pieces
@@ -47,9 +47,8 @@ def to_mnist(image: Image.Image) -> Prepared:
         found = of_mnists_size(np.asarray(grey))
     else:
         found = find_digit(grey, MOST_STEPS)
-        if (
-            found is None and image.mode in COLOURFUL
-        ):  # ink may be as bright as its paper, and of another colour
+        # Ink may be as bright as its paper, and of another colour.
+        if found is None and image.mode in COLOURFUL:
             found = find_digit(strongest_channel(image), MOST_STEPS)
     if found is None:
         raise NoDigitError(
@@ -73,7 +72,7 @@ def of_mnists_size(pixels: Pixels) -> Prepared | None:
 
 def strongest_channel(image: Image.Image) -> Image.Image:
     """Return the one of red, green and blue in which a picture has most contrast."""
-    return max(image.convert("RGB").split(), key=lambda channel: float(ImageStat.Stat(channel).var[0]))
+    return max(to_rgb(image).split(), key=lambda channel: float(ImageStat.Stat(channel).var[0]))
 
 
 def find_digit(grey: Image.Image, steps: int) -> Prepared | None:

@@ -109,6 +109,14 @@ def test_ink_as_bright_as_its_paper_is_seen_by_its_colour():
     assert pixels_of(image).max() == 255
 
 
+def test_what_lies_below_full_transparency_is_not_seen():
+    image = Image.new("RGBA", (200, 200), (255, 255, 255, 0))
+    image.paste((0, 0, 0, 0), (90, 40, 110, 160))
+
+    with pytest.raises(NoDigitError):
+        to_mnist(image)
+
+
 @pytest.mark.parametrize(
     ("boxes", "oddity"),
     [

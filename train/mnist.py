@@ -22,7 +22,7 @@ MEAN, STD = 0.1307, 0.3081  # of the training pixels, scaled to [0, 1]
 FEATURES = 128
 BATCH_SIZE = 64
 MOST_REDRAWN = 10_000  # digits that are seen a second time, drawn with another pen
-PATIENCE = 6  # epochs without a better validation loss
+PATIENCE = 4  # epochs without a better validation loss
 LENGTHSCALE_DIGITS = 1_000
 GOLDEN_DIGITS = 16
 
