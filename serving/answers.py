@@ -50,16 +50,18 @@ def classify(
     started = time.perf_counter()
     readings = [read_images(classifier, limits, submission, work) for submission, work in jobs]
     decoded = time.perf_counter()
-    usable = [one for reading in readings if isinstance(reading, Reading) for _, one in reading.usable]
+    usable = [
+        prepared for reading in readings if isinstance(reading, Reading) for _, prepared in reading.usable
+    ]
     if not usable:
         return [reading for reading in readings if isinstance(reading, Exception)]
-    inputs = [one.pixels for one in usable]
+    inputs = [prepared.pixels for prepared in usable]
     probabilities, _ = classifier.predict(inputs, partial(check_any, [work for _, work in jobs]))
     predicted = time.perf_counter()
     most = max(submission.form.top_k for submission, _ in jobs)
     found = best_classes(probabilities, classifier.labels, most)
     classifier.meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
-    classifier.meter.count_odd(one.oddity for one in usable if one.oddity)
+    classifier.meter.count_odd(prepared.oddity for prepared in usable if prepared.oddity)
     best = iter(found)
     return [
         reading

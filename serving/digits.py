@@ -42,19 +42,22 @@ def to_mnist(image: Image.Image) -> Prepared:
         The preparation of MNIST from NIST's digits: LeCun et al., Gradient-based learning applied to document
         recognition, Proc. IEEE 86 (1998), section III.A.
     """
-    grey = to_greyscale(image)
-    if grey.size == (SIZE, SIZE) == image.size:
-        found = of_mnists_size(np.asarray(grey))
-    else:
-        found = find_digit(grey, MOST_STEPS)
-        # Ink may be as bright as its paper, and of another colour.
-        if found is None and image.mode in COLOURFUL:
-            found = find_digit(strongest_channel(image), MOST_STEPS)
+    found = digit_of(to_greyscale(image))
+    # Ink may be as bright as its paper, and of another colour.
+    if found is None and image.mode in COLOURFUL:
+        found = digit_of(strongest_channel(image))
     if found is None:
         raise NoDigitError(
             "There is nothing on this image that could be a digit. Send one that shows a digit."
         )
     return found
+
+
+def digit_of(grey: Image.Image) -> Prepared | None:
+    """Return the digit in a grey picture; None if there is none."""
+    if grey.size == (SIZE, SIZE):
+        return of_mnists_size(np.asarray(grey))
+    return find_digit(grey, MOST_STEPS)
 
 
 def of_mnists_size(pixels: Pixels) -> Prepared | None:

@@ -10,7 +10,7 @@ Problem
 ├── UnsupportedTypeError        415  not multipart/form-data, or a file that does not claim to be an image
 ├── UndecodableImageError       422  bytes that are no image
 ├── NoDigitError                422  an image on which no digit is
-├── NoContentError              422  an image of one colour, where a photograph is expected
+├── NoContentError              422  an image whose middle has one colour, where a photograph is expected
 ├── UntestableBatchError        422  too few images, features that are not finite
 ├── OverloadedError             429  more requests at a time than the service takes
 ├── HeadersTooLargeError        431  more, or longer, headers than the service reads
@@ -83,7 +83,11 @@ class NoDigitError(Problem):
 
 
 class NoContentError(Problem):
-    status, kind, title = HTTPStatus.UNPROCESSABLE_ENTITY, "no-content", "There is nothing on the image"
+    status, kind, title = (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "no-content",
+        "The image shows nothing",
+    )
 
 
 class UntestableBatchError(Problem):

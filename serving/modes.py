@@ -36,7 +36,7 @@ def to_greyscale(image: Image.Image) -> Image.Image:
     visible = opacity.point(lambda alpha: 255 if alpha > most / 2 else 0)
     box = visible.getbbox()
     counts = np.cumsum(grey.histogram(mask=visible))
-    darkest, paper, lightest = np.searchsorted(counts, np.array([0.01, 0.5, 0.99]) * counts[-1])
+    darkest, paper, lightest = np.searchsorted(counts, [1, (counts[-1] + 1) // 2, counts[-1]])
     if lightest - darkest < TWO_TONES or not is_wide(visible.crop(box)):
         return opacity
     return Image.composite(grey, Image.new("L", grey.size, int(paper)), visible).crop(box)

@@ -1,7 +1,7 @@
 """Ink told from paper: by how much each pixel of a picture stands out from the sheet that it lies on."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,11 @@ Levels: TypeAlias = npt.NDArray[np.float32]
 STEP = 4  # pixels on a side whose mean is one pixel of the coarse picture, in which the paper is looked for
 WIDEST_STROKE = 1 / 3  # of the long side of the picture
 SMOOTHING = 1 / 200  # of the long side, as a standard deviation
+CLEAR_MAJORITY = 0.38  # share of the pixels that the rarer tone has at most where it is surely ink
 MIN_CONTRAST = 6.0  # of 255 levels; cameras and JPEG add as much to an empty sheet
-NOISE_DEVIATIONS = 5.0  # by which ink has to stand out from what varies on the paper
-LOWER_PERCENTILES, BETWEEN_PERCENTILES = (5, 20), 0.80  # and the normal deviations between them
+NOISE_DEVIATIONS = 6.5  # by which ink has to stand out from the noise of the paper
+USUAL_PERCENTILE = 20  # of the levels, below which lies paper alone
+BLOCK, QUIET_PERCENTILE = 14, 25  # pixels on a side, and of the blocks' deviations
 DARKEST_PAPER = 40.0  # of 255 levels: light fainter than that is not made up for
 FAINTEST_LIGHT, STRONGEST_LIGHT = 0.4, 2.0  # times the median, in between which the light on a sheet varies
 
@@ -68,31 +70,47 @@ def find_ink(grey: Levels) -> Ink:
 def paper_levels(levels: Levels) -> tuple[float, float]:
     """Return the usual level of the paper, and by how much its noise can exceed that.
 
-    The paper is most of the picture, and what lies below its usual level is no ink, so the lower percentiles
-    tell how much it varies. It does so more where there is less light: that is seen in each quarter. The
-    noisiest one but one decides, since a bold digit may fill one.
+    Noise is what the levels vary by within small blocks, of which strokes cross some and leave others. It is
+    stronger where there is less light, so each quarter is looked at, and the two noisiest decide.
     """
-    quarters = [part[::2, ::2] for half in halves(levels) for part in halves(half.T)]
-    low, usual = np.percentile(quarters, LOWER_PERCENTILES, axis=(1, 2))
-    middle = np.median(usual)
-    reached = usual + NOISE_DEVIATIONS * (usual - low) / BETWEEN_PERCENTILES
-    return float(middle), float(np.sort(reached)[-2:].mean() - middle)
+    usual = float(np.percentile(levels[::2, ::2], USUAL_PERCENTILE))
+    rows, columns = (max(1, side // BLOCK) for side in levels.shape)
+    whole = levels[: rows * BLOCK, : columns * BLOCK]
+    if whole.shape != (rows * BLOCK, columns * BLOCK):
+        return usual, NOISE_DEVIATIONS * float(levels.std())
+    deviations = whole.reshape(rows, BLOCK, columns, BLOCK).std(axis=(1, 3))
+    quarters = [
+        np.percentile(part, QUIET_PERCENTILE) for half in halves(deviations) for part in halves(half.T)
+    ]
+    return usual, NOISE_DEVIATIONS * float(np.sort(quarters)[-2:].mean())
 
 
-def halves(levels: Levels) -> tuple[Levels, Levels]:
+def halves(picture: Levels) -> tuple[Levels, Levels]:
     """Return the upper and the lower half of a picture, of the same size, which share its middle row."""
-    rows = (len(levels) + 1) // 2
-    return levels[:rows], levels[-rows:]
+    rows = (len(picture) + 1) // 2
+    return picture[:rows], picture[-rows:]
 
 
 def is_light_on_dark(coarse: Levels, upper: Levels, lower: Levels) -> bool:
     """Return whether most pixels are near the darkest around them, looking only where there is contrast.
 
-    Around strokes most pixels are paper; along the edge of a desk as many are on either side.
+    Around strokes most pixels are paper; along the edge of a desk as many are on either side. In a picture
+    that is cropped to a bold digit as many may be ink; paper is then the thicker tone.
     """
     contrast = upper - lower
     there = contrast > contrast.max() / 2
-    return bool(np.count_nonzero((2 * coarse < upper + lower)[there]) > np.count_nonzero(there) / 2)
+    dark = there & (2 * coarse < upper + lower)
+    light = there & ~dark
+    n_dark, n_light = int(np.count_nonzero(dark)), int(np.count_nonzero(light))
+    if min(n_dark, n_light) < CLEAR_MAJORITY * (n_dark + n_light):
+        return n_dark > n_light
+    return thickness(dark) > thickness(light)
+
+
+def thickness(mask: npt.NDArray[np.bool_]) -> int:
+    """Return half the side of the largest square in a mask, which goes on beyond the picture's border."""
+    beyond = np.pad(mask, max(mask.shape) // 4, mode="edge")
+    return int(ndimage.distance_transform_cdt(beyond, metric="chessboard").max())
 
 
 def light_on(paper: Levels, margin: int) -> Levels:
@@ -141,7 +159,10 @@ def enlarged(coarse: Levels, shape: tuple[int, ...]) -> Levels:
     if coarse.shape == shape:
         return coarse
     size = coarse.shape[1] * STEP, coarse.shape[0] * STEP
-    whole = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR))
-    return np.pad(
-        whole, [(0, full - side) for full, side in zip(shape, whole.shape, strict=True)], mode="edge"
-    )
+    return grown(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)), shape)
+
+
+def grown(picture: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return a picture with its last row and column repeated up to a shape that is a little larger."""
+    missing = [(0, full - side) for full, side in zip(shape, picture.shape, strict=True)]
+    return np.pad(picture, missing, mode="edge")

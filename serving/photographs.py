@@ -20,11 +20,14 @@ def prepare_photograph(image: Image.Image, *, resize_size: int, crop_size: int) 
     """Return the middle of a picture as `crop_photograph` does.
 
     Raises:
-        NoContentError: All of it has one colour.
+        NoContentError: The middle has one colour.
     """
     pixels = crop_photograph(image, resize_size=resize_size, crop_size=crop_size)
     if all(np.ptp(channel) < MIN_CONTRAST for channel in pixels):
-        raise NoContentError("The image is of one colour all over. Send one that shows something.")
+        raise NoContentError(
+            "The middle of the image, which is all that the model sees, has one colour. Send one that shows "
+            "something there."
+        )
     return Prepared(pixels)
 
 
@@ -43,7 +46,7 @@ def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> 
     Source:
         The evaluation of He et al., Deep Residual Learning for Image Recognition, CVPR (2016), section 4.1.
     """
-    pixels = torch.from_numpy(np.array(to_rgb(middle_of_elongated(image))))  # (H, W, 3)
+    pixels = torch.from_numpy(np.array(middle_of_elongated(to_rgb(middle_of_elongated(image)))))  # (H, W, 3)
     height, width, _ = pixels.shape
     short = min(width, height)
     size = resize_size * height // short, resize_size * width // short

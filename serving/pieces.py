@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from serving.paper import Ink, Levels, coarsened
+from serving.shapes import Mask, convex_hull
 
 Labels: TypeAlias = npt.NDArray[np.int32]
-Mask: TypeAlias = npt.NDArray[np.bool_]
 
 EIGHT_NEIGHBOURS = np.ones((3, 3))
 CLEAR = 1.4  # times the noise, that full ink has at least
@@ -154,7 +154,7 @@ def is_strange(piece: Piece, marks: Marks) -> bool:
     content = [
         other for other in others if piece.surrounds(other) and other.length >= ENCLOSED * piece.length
     ]
-    return bool(content) and is_around(piece, content, marks)
+    return bool(content) and is_frame(piece, content, marks)
 
 
 def is_of_the_border(piece: Piece, others: Sequence[Piece], marks: Marks) -> bool:
@@ -205,15 +205,15 @@ def is_soft(piece: Piece, marks: Marks) -> bool:
     return bool(max(across, down) < SOFT * levels[there].max(initial=0))
 
 
-def is_around(piece: Piece, content: Sequence[Piece], marks: Marks) -> bool:
-    """Return whether some other piece lies in a hole of this one."""
-    filled = ndimage.binary_fill_holes(marks.labels[piece.rows, piece.columns] == piece.label)
-    top, left = piece.rows.start, piece.columns.start
+def is_frame(piece: Piece, content: Sequence[Piece], marks: Marks) -> bool:
+    """Return whether a piece is a rectangle, in a hole of which some other piece lies."""
+    filled = np.pad(ndimage.binary_fill_holes(marks.labels[piece.rows, piece.columns] == piece.label), 1)
+    if not convex_hull(filled).is_rectangle:
+        return False
+    within = np.zeros(marks.labels.shape, dtype=bool)
+    within[piece.rows, piece.columns] = filled[1:-1, 1:-1]
     return any(
-        filled[
-            other.rows.start - top : other.rows.stop - top,
-            other.columns.start - left : other.columns.stop - left,
-        ][marks.labels[other.rows, other.columns] == other.label].all()
+        within[other.rows, other.columns][marks.labels[other.rows, other.columns] == other.label].all()
         for other in content
     )
 

@@ -1,24 +1,20 @@
 """A sheet that lies on something: a card on a desk, a note on a wall, a field in a frame."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from serving.paper import STEP, Levels, coarsened
-
-Mask: TypeAlias = npt.NDArray[np.bool_]
+from serving.paper import STEP, Levels, coarsened, grown
+from serving.shapes import Mask, convex_hull
 
 MIN_SIDE = 12  # pixels of the coarse picture
 MIN_CONTRAST = 30  # of 255 levels, between a sheet and what it lies on
 SMALLEST, LARGEST = 0.05, 0.95  # shares of the picture that a sheet covers
 BOX_SHARE = 0.45  # of the upright box around it, that even a square standing on its corner fills by half
-RECTANGULAR = 0.82  # share of the smallest rectangle around it that a sheet covers; an ellipse covers 0.785
+OTHER_PAPER = 0.25  # share of what surrounds a sheet that may be as light or dark as the sheet
 STEEP = 0.5  # share of that contrast which the levels change by at the sheet's edge; a shadow's is soft
 EDGE = 2  # pixels of the coarse picture, in which sheet and surroundings mix
-ANGLES = np.deg2rad(np.arange(0, 90, 3))
 
 
 @dataclass(frozen=True)
@@ -49,31 +45,36 @@ def find_sheet(grey: Levels) -> Sheet | None:
     contrast = coarse[light].mean() - coarse[~light].mean()
     for tone in (light, ~light):
         labels, _ = ndimage.label(tone)
-        areas = np.bincount(labels.ravel())[1:]
-        if not SMALLEST < areas.max() / tone.size < LARGEST:
-            continue
-        own = labels == 1 + areas.argmax()
+        own = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
         if own.sum() < BOX_SHARE * box_area(own):
             continue
         filled = ndimage.binary_fill_holes(own)
         if not can_be_sheet(own, filled):
             continue
-        hull, rectangularity = convex_hull(filled)
-        inside = ndimage.binary_erosion(hull, iterations=EDGE)
-        if rectangularity < RECTANGULAR or not (own & inside).any():
-            continue
-        if edge_contrast(coarse, own, hull) >= STEEP * contrast:
-            return Sheet(
-                at_full_size(inside, grey.shape), float(np.median(coarse[own & inside])), filled.mean()
-            )
+        hull = convex_hull(filled)
+        inside = ndimage.binary_erosion(hull.mask, iterations=EDGE)
+        if (
+            hull.is_rectangle
+            and (own & inside).any()
+            and is_alone(tone, hull.mask)
+            and edge_contrast(coarse, own, hull.mask) >= STEEP * contrast
+        ):
+            level = float(np.median(coarse[own & inside]))
+            return Sheet(at_full_size(inside, grey.shape), level, float(filled.mean()))
     return None
+
+
+def is_alone(tone: Mask, hull: Mask) -> bool:
+    """Return whether there is hardly anything of a sheet's tone outside of it, as there is beside a digit."""
+    outside = ~ndimage.binary_dilation(hull, iterations=EDGE)
+    return bool(np.count_nonzero(tone & outside) <= OTHER_PAPER * np.count_nonzero(outside))
 
 
 def can_be_sheet(own: Mask, filled: Mask) -> bool:
     """Return whether a part of one tone may be a sheet.
 
-    It is more than its outline, and what surrounds it is seen on two sides at least: a strip along one side
-    of the picture could be a shadow.
+    It is more than an outline, and what surrounds it is seen on two sides at least: a strip along one side of
+    the picture could be a shadow.
     """
     sides = (filled[0], filled[-1], filled[:, 0], filled[:, -1])
     reached = sum(side.mean() > 0.1 for side in sides)
@@ -109,27 +110,5 @@ def otsu_threshold(levels: Levels) -> float:
     return float(edges[1:-1][between.argmax()])
 
 
-def convex_hull(mask: Mask) -> tuple[Mask, float]:
-    """Return the convex hull of a mask, and which share of the smallest rectangle around it is marked.
-
-    Both from how far it reaches in each of some directions, three degrees apart.
-    """
-    turn = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
-    rows, columns = np.nonzero(mask & ~ndimage.binary_erosion(mask))
-    along, across = np.stack([columns, rows], -1) @ turn, np.stack([rows, -columns], -1) @ turn
-    smallest = ((np.ptp(along, axis=0) + 1) * (np.ptp(across, axis=0) + 1)).min()
-    every_row, every_column = np.indices(mask.shape)
-    hull = np.ones_like(mask)
-    for reach, plane in (
-        (along, np.stack([every_column, every_row], -1) @ turn),
-        (across, np.stack([every_row, -every_column], -1) @ turn),
-    ):
-        hull &= ((plane >= reach.min(axis=0)) & (plane <= reach.max(axis=0))).all(axis=-1)
-    return hull, float(np.count_nonzero(mask) / smallest)
-
-
 def at_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    whole = mask.repeat(STEP, axis=0).repeat(STEP, axis=1)
-    return np.pad(
-        whole, [(0, full - side) for full, side in zip(shape, whole.shape, strict=True)], mode="edge"
-    )
+    return grown(mask.repeat(STEP, axis=0).repeat(STEP, axis=1), shape)

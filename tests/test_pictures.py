@@ -41,8 +41,8 @@ def measured(classifier: Classifier, digits: Digits):
     return lambda kind: outcome_of(kind, classifier, digits)
 
 
-def of_kind(expected: str, *, known: bool = True) -> Sequence:
-    kinds = [kind for kind in KINDS if kind.expected == expected and kind.is_read == known]
+def of_kind(expected: str) -> Sequence:
+    kinds = [kind for kind in KINDS if kind.expected == expected and kind.is_read]
     return [pytest.param(kind, id=kind.name) for kind in kinds]
 
 

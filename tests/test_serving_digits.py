@@ -123,7 +123,7 @@ def test_what_lies_below_full_transparency_is_not_seen():
         ([(140, 60, 165, 240)], None),
         ([(60, 60, 85, 240), (200, 60, 225, 240)], Oddity.SEVERAL_DIGITS),
         ([(100, 100, 200, 200)], Oddity.NO_STROKES),
-        ([(x, y, x + 15, y + 15) for x in range(20, 280, 30) for y in range(20, 280, 30)], Oddity.CLUTTERED),
+        ([(x, y, x + 22, y + 22) for x in range(20, 270, 45) for y in range(20, 270, 45)], Oddity.CLUTTERED),
     ],
     ids=["one stroke", "two digits", "a square", "a pattern"],
 )

@@ -95,8 +95,15 @@ def test_what_is_transparent_becomes_white():
 
 @pytest.mark.parametrize("colour", [(0, 0, 0, 255), (200, 30, 90, 255), (10, 20, 30, 0)], ids=str)
 def test_a_picture_of_one_colour_has_no_content(colour):
-    with pytest.raises(NoContentError, match="Send one that shows something"):
+    with pytest.raises(NoContentError, match="Send one that shows something there"):
         prepare_photograph(Image.new("RGBA", (300, 300), colour), **SIZES)
+
+
+def test_of_a_transparent_picture_with_one_visible_line_only_the_middle_is_made_large():
+    clear = Image.new("RGBA", (1023, 20_000))
+    clear.paste((255, 0, 0, 255), (3, 0, 4, 20_000))
+
+    assert crop_photograph(clear, **SIZES).shape == (3, 224, 224)
 
 
 def test_a_transparent_margin_makes_no_difference(photographs):

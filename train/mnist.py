@@ -72,7 +72,7 @@ def train_classifier(data: MnistSplits, *, epochs: int, seed: int) -> DigitClass
         seed: Of the weights, the pens, the order of the digits and their augmentation.
     """
     copied = data.train.take(torch.arange(min(MOST_REDRAWN, len(data.train))))
-    drawn = Digits(redrawn(copied.images, seed=seed, progress=True), copied.labels)
+    drawn = Digits(redrawn(copied.images, seed=seed), copied.labels)
     train = data.train + drawn
     torch.manual_seed(seed)
     model = DigitClassifier()

@@ -1,6 +1,6 @@
 """Digits drawn again with pens of other widths than MNIST's, as people draw them on screens and on paper."""
 
-from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,50 +21,52 @@ HEIGHT = 190  # pixels of a digit that is drawn for training
 THINNEST, WIDEST = 1.5, 44  # pixels of the pens that draw it
 
 
-def redrawn(images: Tensor, *, seed: int, progress: bool = False) -> Tensor:
+def redrawn(images: Tensor, *, seed: int) -> Tensor:
     """Return digits as the service prepares them, each drawn anew with a pen of random width.
 
     Args:
         images: Shape (N, 28, 28), uint8, light on dark.
         seed: Of the widths, whose logarithms are uniform.
-        progress: Whether to show a progress bar.
     """
     rng = np.random.default_rng(seed)
     pens = np.exp(rng.uniform(np.log(THINNEST), np.log(WIDEST), len(images)))
     drawn = [
-        centred(Image.fromarray((ink_of_digit(digit, height=HEIGHT, pen=pen) * 255).astype(np.uint8)))
-        for digit, pen in zip(tqdm(images.numpy(), desc="pens", disable=not progress), pens, strict=True)
+        centred(Image.fromarray((drawn_ink(on_board(digit), HEIGHT, pen) * 255).astype(np.uint8)))
+        for digit, pen in zip(tqdm(images.numpy(), desc="pens"), pens, strict=True)
     ]
     return torch.from_numpy(np.concatenate(drawn))  # (N, 28, 28)
 
 
-def ink_of_digit(digit: npt.NDArray[np.uint8], *, height: float, pen: float | None) -> Ink:
+class Board(NamedTuple):
+    """A digit on the drawing board: its ink, 0 to 1, and how far each pixel is from its middle line."""
+
+    ink: Ink
+    distance: Ink
+
+
+def on_board(digit: npt.NDArray[np.uint8]) -> Board:
+    """Return a digit of shape (28, 28), light on dark, enlarged, with its middle line found."""
+    large = Image.fromarray(digit).resize((28 * SCALE, 28 * SCALE), Image.Resampling.BICUBIC)
+    ink: Ink = np.pad(np.asarray(large, np.float32) / 255, MARGIN)
+    middle = skeletonize(ndimage.gaussian_filter(ink, 2) > 0.5)  # type: ignore[no-untyped-call] # it has no types
+    return Board(ink, ndimage.distance_transform_edt(~middle).astype(np.float32))
+
+
+def drawn_ink(board: Board, height: float, pen: float | None) -> Ink:
     """Return how much of each pixel is covered by ink, 0 to 1, in a box around the digit.
 
     Args:
-        digit: Shape (28, 28), light on dark.
+        board: The digit.
         height: Pixels along the long side of the digit's middle line or, without a pen, of its ink.
         pen: Width in pixels; None for the ink that the digit has.
     """
-    ink, distance = on_board(digit.tobytes())
-    rows, columns = np.nonzero(ink > 0.5 if pen is None else distance < 1)
+    rows, columns = np.nonzero(board.ink > 0.5 if pen is None else board.distance < 1)
     scale = height / (max(np.ptp(rows), np.ptp(columns)) + 1)
     around = 2 if pen is None else int(np.ceil((pen / 2 + 1) / scale)) + 1
     top, left = max(0, rows.min() - around), max(0, columns.min() - around)
     box = slice(top, rows.max() + 1 + around), slice(left, columns.max() + 1 + around)
-    wanted = ink[box] if pen is None else distance[box]
+    wanted = board.ink[box] if pen is None else board.distance[box]
     size = max(1, round(wanted.shape[1] * scale)), max(1, round(wanted.shape[0] * scale))
     resized = np.asarray(Image.fromarray(wanted).resize(size, Image.Resampling.BILINEAR))
     covered: Ink = np.clip(resized if pen is None else pen / 2 + 0.5 - resized * scale, 0, 1)
     return covered
-
-
-@lru_cache(maxsize=512)
-def on_board(pixels: bytes) -> tuple[Ink, Ink]:
-    """Return a digit of 28 × 28 on the drawing board: its ink, and how far a pixel is from its middle."""
-    digit = Image.frombytes("L", (28, 28), pixels)
-    large = digit.resize((28 * SCALE, 28 * SCALE), Image.Resampling.BICUBIC)
-    ink: Ink = np.pad(np.asarray(large, np.float32) / 255, MARGIN)
-    middle = skeletonize(ndimage.gaussian_filter(ink, 2) > 0.5)  # type: ignore[no-untyped-call] # it has no types
-    distance: Ink = ndimage.distance_transform_edt(~middle).astype(np.float32)
-    return ink, distance

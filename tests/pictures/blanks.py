@@ -11,8 +11,7 @@ from scipy import ndimage
 
 from pictures import wear
 from pictures.modes import file, png
-from pictures.scenes import Digit, Scene, painted, taken
-from train.pens import ink_of_digit
+from pictures.scenes import Digit, Scene, ink_of_digit, painted, taken
 
 Draw = Callable[[Digit, np.random.Generator], bytes]
 PHOTOGRAPHS = (

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from pictures import blanks, modes, surroundings, wear
-from pictures.scenes import Digit, Scene, picture
+from pictures.scenes import Digit, Scene, ink_of_digit, picture
 
 Expected = Literal["digit", "no-digit", "warning"]
 Draw = Callable[[Digit, np.random.Generator], bytes]
@@ -36,6 +37,18 @@ def drawn(scene: Scene) -> Draw:
     return lambda digit, rng: modes.png(picture(scene, digit, rng))
 
 
+def cropped(margin: float) -> Draw:
+    """A digit alone, with a margin as a share of its long side."""
+
+    def draw(digit: Digit, rng: np.random.Generator) -> bytes:
+        ink = ink_of_digit(digit, height=220, pen=None)
+        rows, columns = np.nonzero(ink > 0.5)
+        ink = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        return modes.png(Image.fromarray((255 - 255 * np.pad(ink, round(margin * 220))).astype(np.uint8)))
+
+    return draw
+
+
 def both(name: str, scene: Scene) -> Mapping[str, Draw]:
     return {f"{name}, dark on light": drawn(scene), f"{name}, light on dark": drawn(scene.inverted)}
 
@@ -51,6 +64,8 @@ def sizes() -> Mapping[str, Draw]:
         Scene((1240, 1754), 0.14, pen=9, paper=215, ink=50, light=60, blur=1.2, noise=6)
     )
     found["cropped tightly, dark on light"] = drawn(Scene((200, 280), 0.98, place=(0.5, 0.5)))
+    for margin in (0, 2, 10):
+        found[f"cropped to the ink, {margin} % margin"] = cropped(margin / 100)
     found["a wide strip"] = drawn(Scene((900, 120), 0.7))
     found["a tall strip"] = drawn(Scene((120, 900), 0.7))
     found["in a corner"] = drawn(Scene((400, 400), 0.25, place=(0.03, 0.03)))
@@ -59,7 +74,7 @@ def sizes() -> Mapping[str, Draw]:
 
 def pens() -> Mapping[str, Draw]:
     found = dict[str, Draw]()
-    for pen in (1, 2, 3, 5, 8, 12, 20, 30, 40):
+    for pen in (1, 2, 3, 5, 8, 12, 20, 30, 40, 55):
         found |= both(f"pen of {pen} on 280", Scene(share=0.7, pen=pen))
     found["pen of 2, 100 pixels high"] = drawn(Scene(share=0.36, pen=2))
     found["pen of 3 on 1000, 14 %"] = drawn(Scene((1000, 1000), 0.14, pen=3))

@@ -1,14 +1,15 @@
 """A digit on paper: its size, pen, tones and place, the light on it, and the noise of the camera."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 from scipy import ndimage
 
+from train.pens import Board, drawn_ink, on_board
 from train.pens import Ink as Array
-from train.pens import ink_of_digit
 
 Digit = npt.NDArray[np.uint8]
 
@@ -48,6 +49,16 @@ class Scene:
     @property
     def inverted(self) -> "Scene":
         return replace(self, paper=255 - self.paper, ink=255 - self.ink)
+
+
+@lru_cache(maxsize=256)
+def board_of(pixels: bytes) -> Board:
+    """Return a digit of 28 × 28 on the drawing board, which many kinds of pictures share."""
+    return on_board(np.frombuffer(pixels, np.uint8).reshape(28, 28))
+
+
+def ink_of_digit(digit: Digit, *, height: float, pen: float | None) -> Array:
+    return drawn_ink(board_of(digit.tobytes()), height, pen)
 
 
 def covered(scene: Scene, digit: Digit, rng: np.random.Generator) -> Array:
@@ -101,7 +112,3 @@ def warped(image: Image.Image, rng: np.random.Generator, amount: float) -> Image
     (a, b), (c, d), (e, f), (g, h) = moved
     corners = (-a, -b, -c, height + d, width + e, height + f, width + g, -h)
     return image.transform(image.size, Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
-
-
-def softened(image: Image.Image, radius: float) -> Image.Image:
-    return image.filter(ImageFilter.GaussianBlur(radius))
