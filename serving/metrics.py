@@ -101,6 +101,8 @@ class Metrics:
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
             Meter(self, model.name, model.classes)
+            for oddity in Oddity:
+                self.odd.labels(model.name, oddity)
             if model.drift_reference is not None:
                 for detector, result in product(DETECTORS, RESULTS.values()):
                     self.tests.labels(model.name, detector, result)

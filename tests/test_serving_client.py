@@ -68,7 +68,10 @@ def test_a_file_that_is_no_image_is_an_error_in_its_row_and_in_the_status(folder
 
 
 @pytest.mark.usefixtures("url")
-def test_a_doubtful_answer_shows_its_warning_and_a_blank_sheet_its_error(held_out, tmp_path, capsys):
+def test_a_doubtful_answer_shows_its_warning_and_a_blank_sheet_its_error(
+    held_out, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
     pair = np.pad(np.hstack([*held_out.images[:2].numpy()]), 20)
     Image.fromarray(pair).save(tmp_path / "pair.png")
     Image.new("L", (100, 100), 255).save(tmp_path / "blank.png")

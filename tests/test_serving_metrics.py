@@ -250,14 +250,12 @@ def test_a_reason_is_a_name(document, reason):
 def test_doubtful_images_and_blank_ones_are_counted_by_what_is_wrong_with_them(client, png):
     pair, blank = np.zeros((100, 160), np.uint8), np.full((100, 160), 200, np.uint8)
     pair[20:80, 30:40] = pair[20:80, 110:120] = 255
-    of = {"model": "mnist", "reason": "no-digit"}
-    before = value(client, PREFIX + "images_rejected_total", **of)
 
     answer = client.post("/classify", files=[("images", ("x.png", png(image))) for image in (pair, blank)])
 
     assert answer.status_code == 200
     assert value(client, PREFIX + "images_odd_total", model="mnist", reason="several-digits") == 1
-    assert value(client, PREFIX + "images_rejected_total", **of) == before + 1
+    assert value(client, PREFIX + "images_rejected_total", model="mnist", reason="no-digit") == 1
 
 
 def test_to_measure_a_digit_takes_some_microseconds():
