@@ -91,7 +91,7 @@ GROUPS: Mapping[str, Callable[[], Mapping[str, Draw]]] = {
     "Light, noise and wear": wear.kinds,
 }
 
-# Of an outline both lines are taken for strokes; where ink is cut off at all sides, it may be most of the picture.
+# Of an outline both lines are taken for strokes; and ink that reaches all sides may be most of the picture.
 NOT_READ = {"hollow", "cropped to the ink, 0 % margin"}
 
 KINDS: list[Kind] = [
