@@ -166,7 +166,9 @@ def test_whatever_an_image_holds_it_becomes_28_by_28_or_has_no_digit(width, heig
     width=st.integers(1, 40),
 )
 @settings(max_examples=200)
-def test_whatever_is_drawn_the_same_is_seen_dark_on_light_and_light_on_dark(shapes, paper, ink, width):
+def test_whatever_is_drawn_dark_on_light_or_light_on_dark_comes_out_with_full_contrast_or_not_at_all(
+    shapes, paper, ink, width
+):
     image = Image.new("L", (300, 300), paper)
     draw = ImageDraw.Draw(image)
     for left, top, right, bottom, shape in shapes:

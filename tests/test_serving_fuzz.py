@@ -70,7 +70,7 @@ def images() -> dict[str, bytes]:
     modes = ["1", "L", "LA", "P", "RGB", "RGBA"]
     tiffs = ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "raw"]
     return {
-        **{f"PNG {mode}": encoded(clear.convert(mode), "PNG") for mode in modes},
+        **{f"PNG {mode}": encoded(clear.convert(mode, dither=Image.Dither.NONE), "PNG") for mode in modes},
         "PNG 16-bit": encoded(deep, "PNG"),
         "PNG with EXIF": encoded(colour, "PNG", exif=exif),
         "PNG palette, transparent": encoded(colour.convert("P"), "PNG", transparency=3),
