@@ -11,8 +11,9 @@ from serving.images import Pixels
 from serving.modes import to_greyscale, to_rgb
 from serving.oddities import oddity_of
 from serving.paper import find_ink
-from serving.pieces import Marks, Piece, digit_pieces
+from serving.pieces import Marks, digit_pieces
 from serving.prepared import Prepared
+from serving.shapes import Mask
 from serving.sheets import Sheet, find_sheet
 
 SIZE = 28
@@ -24,6 +25,8 @@ MAX_WORKING_SIZE, MIN_WORKING_SIZE = 280, 140
 PAPER = 0.3  # ink fainter than this share of full ink is left out: paper, shadow or noise
 ENOUGH = 70  # pixels of a digit's long side; where it has fewer, and the picture more, it is looked at closer
 ROOM = 0.7  # times that side, around a digit that is looked at closer
+THIN_LINE, WIDEST_OUTLINE = 0.05, 0.16  # times a digit's length: of lines, and of strokes outlined by them
+ALL_LINES = 0.95  # share of a digit's ink along the inside of its outline
 MOST_STEPS = 3  # of looking closer: at a sheet on a desk, and at a small digit on it
 COLOURFUL = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV")
 
@@ -97,11 +100,15 @@ def find_digit(grey: Image.Image, steps: int) -> Prepared | None:
     length, oddity = max(bottom - top, right - left), oddity_of(marks, pieces)
     if steps and length < ENOUGH and scale > 1:
         room = ROOM * length
-        box = (left - room, top - room, right + room, bottom + room)
-        closer = find_digit(cut(grey, box, scale), steps - 1)
+        around = (left - room, top - room, right + room, bottom + room)
+        closer = find_digit(cut(grey, around, scale), steps - 1)
         if closer:
             return Prepared(closer.pixels, oddity or closer.oddity)
-    ink = ink_of(marks, pieces)[top:bottom, left:right]
+    box = slice(top, bottom), slice(left, right)
+    own = marks.mask(pieces)[box]
+    reach = 1 + 2 * max(1, round(max(levels.shape) / 100))  # of the fading edge of a stroke
+    ink = np.where(ndimage.maximum_filter(own, reach), ink_of(marks, box), 0)
+    ink[inside_of_outline(own)] = 255
     return Prepared(centred(Image.fromarray(ink)), oddity)
 
 
@@ -127,12 +134,30 @@ def alone(sheet: Sheet, grey: Image.Image, scale: float) -> Image.Image:
     return Image.composite(part, Image.new("L", part.size, round(sheet.level)), mask)
 
 
-def ink_of(marks: Marks, pieces: Sequence[Piece]) -> Pixels:
-    """Return how much ink each pixel holds, 0 to 255, of some pieces alone."""
-    around = 1 + 2 * max(1, round(max(marks.levels.shape) / 100))
-    near = ndimage.maximum_filter(marks.mask(pieces), around)
-    share = (marks.levels / marks.peak - PAPER) * (255 / (1 - PAPER))
-    return np.where(near, share, 0).clip(0, 255).astype(np.uint8)
+def ink_of(marks: Marks, box: tuple[slice, slice]) -> Pixels:
+    """Return how much ink each pixel in a box holds, 0 to 255."""
+    share = (marks.levels[box] / marks.peak - PAPER) * (255 / (1 - PAPER))
+    return share.clip(0, 255).astype(np.uint8)
+
+
+def inside_of_outline(own: Mask) -> Mask:
+    """Return the inside of a stroke of which only the outline is drawn; nothing if strokes are plain lines.
+
+    It is a gap that is closed, no wider than a stroke, and has all the lines of the digit along it.
+    """
+    length = max(own.shape)
+    line = int(ndimage.distance_transform_cdt(own, metric="chessboard").max())
+    nothing = np.zeros_like(own)
+    if 2 * line > THIN_LINE * length:
+        return nothing
+    gaps, count = ndimage.label(~np.pad(own, 1, constant_values=False))
+    depths = ndimage.distance_transform_cdt(gaps > 0, metric="chessboard")
+    deepest = np.asarray(ndimage.maximum(depths, gaps, range(1, count + 1)))
+    areas = np.bincount(gaps.ravel(), minlength=count + 1)[1:]
+    areas[2 * deepest > WIDEST_OUTLINE * length] = 0
+    inside = (gaps == 1 + areas.argmax())[1:-1, 1:-1] if areas.any() else nothing
+    along = ndimage.maximum_filter(inside, 4 * line + 3)
+    return inside if np.count_nonzero(own & along) >= ALL_LINES * np.count_nonzero(own) else nothing
 
 
 def centred(digit: Image.Image) -> Pixels:

@@ -22,6 +22,7 @@ LOWER = {
     "pen of 1 on 280, light on dark",
     "tilted by -15°",
     "a pen running dry",
+    "hollow",
 }
 BESIDE = 3 / PICTURES
 

@@ -95,6 +95,13 @@ def test_a_sheet_is_told_from_the_desk_that_it_lies_on(desk, angle):
     assert np.abs(seen.astype(float) - alone).mean() < 8
 
 
+def test_a_stroke_of_which_only_the_outline_is_drawn_is_filled():
+    outline, plain = Image.new("L", (300, 300), 255), bar((300, 300), (130, 50, 160, 250))
+    ImageDraw.Draw(outline).rectangle((130, 50, 159, 249), outline=0, width=2)
+
+    assert np.abs(pixels_of(outline).astype(float) - pixels_of(plain)).mean() < 4
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("size", [(100, 80), (28, 28), (1, 1), (1, 300)], ids=str)
 def test_a_blank_picture_has_no_digit(level, size):

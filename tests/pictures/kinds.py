@@ -91,8 +91,7 @@ GROUPS: Mapping[str, Callable[[], Mapping[str, Draw]]] = {
     "Light, noise and wear": wear.kinds,
 }
 
-# Of an outline both lines are taken for strokes; and ink that reaches all sides may be most of the picture.
-NOT_READ = {"hollow", "cropped to the ink, 0 % margin"}
+NOT_READ = {"cropped to the ink, 0 % margin"}  # most of the picture may be ink then
 
 KINDS: list[Kind] = [
     *(
