@@ -31,8 +31,11 @@ def file_of(image: Image.Image, kind: str) -> bytes:
 def worst() -> list[tuple[str, list]]:
     """Requests that take as much memory as each can: the endpoint, and the files."""
     side = int(LIMITS.max_pixels**0.5)
-    transparent = file_of(Image.new("RGBA", (side, side), (1, 2, 3, 4)), "PNG")
-    deep = file_of(Image.new("I;16", (side, side), 1000), "PNG")
+    stroke = (side // 2, side // 4, side * 5 // 9, side * 3 // 4)  # something like a 1
+    clear, dark = Image.new("RGBA", (side, side), (1, 2, 3, 4)), Image.new("I;16", (side, side), 1000)
+    clear.paste((1, 2, 3, 255), stroke)
+    dark.paste(60_000, stroke)
+    transparent, deep = file_of(clear, "PNG"), file_of(dark, "PNG")
     archive = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, 3 * 4_000_000, dtype=np.uint8)
     picture = file_of(Image.fromarray(noise.reshape(2000, 2000, 3)), "BMP")
@@ -40,7 +43,9 @@ def worst() -> list[tuple[str, list]]:
         for index in range(4):
             packed.writestr(f"{index}.bmp", picture)
     array = io.BytesIO()
-    np.save(array, np.zeros((900, 256, 256), np.uint8))
+    digits = np.zeros((900, 256, 256), np.uint8)
+    digits[:, 60:200, 120:140] = 255
+    np.save(array, digits)
     pictures = [transparent, deep, *[picture] * 4]
     return [
         ("/classify", [("images", ("x", content)) for content in pictures]),
