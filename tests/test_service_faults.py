@@ -116,7 +116,9 @@ def test_what_is_loaded_goes_on_answering_when_its_files_are_emptied(start, home
 def large() -> bytes:
     """A picture that takes 200 MB of memory, and a hundred thousand bytes as a file."""
     stream = io.BytesIO()
-    Image.new("RGB", (7000, 7000), "white").save(stream, "PNG")
+    image = Image.new("RGB", (7000, 7000), "white")
+    image.paste("black", (3300, 1500, 3800, 5500))  # something like a 1
+    image.save(stream, "PNG")
     return stream.getvalue()
 
 
