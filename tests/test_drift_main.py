@@ -307,10 +307,10 @@ def test_a_reference_of_another_model_is_refused(in_process, images, held_out, t
     """To compare what one model sees with what another one saw would find drift in anything."""
     np.save(tmp_path / "held_out.npy", held_out.images[64:264].numpy())
     out = tmp_path / "reference.safetensors"
-    quick = ["--n-permutations", "19", "--max-batch", "64", "--certificate-share", "0"]
+    quick = ["--n-permutations", "199", "--max-batch", "64", "--certificate-share", "0"]
     assert main(["fit", "--model", "mnist", str(tmp_path / "held_out.npy"), "--out", str(out), *quick]) == OK
     replace(Reference.load(out), source="other weights").save(tmp_path / "other.safetensors")
-    against = ["score", "--model", "mnist", str(images / "folder"), "--alpha", "0.1", "--reference"]
+    against = ["score", "--model", "mnist", str(images / "folder"), "--alpha", "0.005", "--reference"]
 
     assert main([*against, str(out)]) == OK
     assert main([*against, str(tmp_path / "other.safetensors")]) == ERROR
