@@ -1,6 +1,7 @@
 """Any picture of a digit, made into what MNIST's digits are: 28 × 28, light on dark, centred by mass."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageStat
@@ -8,10 +9,11 @@ from scipy import ndimage
 
 from serving.errors import NoDigitError
 from serving.images import Pixels
+from serving.marks import Marks, Piece
 from serving.modes import to_greyscale, to_rgb
 from serving.oddities import oddity_of
-from serving.paper import find_ink
-from serving.pieces import Marks, digit_pieces
+from serving.paper import Levels, find_ink
+from serving.pieces import Seen, see
 from serving.prepared import Prepared
 from serving.shapes import Mask
 from serving.sheets import Sheet, find_sheet
@@ -27,7 +29,10 @@ ENOUGH = 70  # pixels of a digit's long side; where it has fewer, and the pictur
 ROOM = 0.7  # times that side, around a digit that is looked at closer
 THIN_LINE, WIDEST_OUTLINE = 0.05, 0.16  # times a digit's length: of lines, and of strokes outlined by them
 ALL_LINES = 0.95  # share of a digit's ink along the inside of its outline
+STRIP, STRIP_CONTRAST = 0.5, 100  # width over length, and levels, of pictures that are cropped to the ink
+MARGIN = 0.2  # times the length of such a picture, added around it
 MOST_STEPS = 3  # of looking closer: at a sheet on a desk, and at a small digit on it
+Box: TypeAlias = tuple[slice, slice]  # of rows and columns
 COLOURFUL = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV")
 
 
@@ -91,25 +96,51 @@ def find_digit(grey: Image.Image, steps: int) -> Prepared | None:
         found = find_digit(alone(sheet, grey, scale), steps - 1)
         if found or sheet.share > 0.25:  # a smaller one may be the inside of a digit's loop
             return found
-    seen = digit_pieces(find_ink(levels))
+    seen = see(find_ink(levels))
     if seen is None:
-        return None
-    marks, pieces = seen
-    top, bottom = min(piece.rows.start for piece in pieces), max(piece.rows.stop for piece in pieces)
-    left, right = min(piece.columns.start for piece in pieces), max(piece.columns.stop for piece in pieces)
-    length, oddity = max(bottom - top, right - left), oddity_of(marks, pieces)
+        return find_digit(widened(levels), 0) if steps and is_strip(levels) else None
+    oddity, (rows, columns) = oddity_of(seen), box_around(seen.pieces)
+    length = max(rows.stop - rows.start, columns.stop - columns.start)
     if steps and length < ENOUGH and scale > 1:
         room = ROOM * length
-        around = (left - room, top - room, right + room, bottom + room)
+        around = (columns.start - room, rows.start - room, columns.stop + room, rows.stop + room)
         closer = find_digit(cut(grey, around, scale), steps - 1)
         if closer:
             return Prepared(closer.pixels, oddity or closer.oddity)
-    box = slice(top, bottom), slice(left, right)
-    own = marks.mask(pieces)[box]
-    reach = 1 + 2 * max(1, round(max(levels.shape) / 100))  # of the fading edge of a stroke
-    ink = np.where(ndimage.maximum_filter(own, reach), ink_of(marks, box), 0)
+    return Prepared(centred(drawn(seen, (rows, columns))), oddity)
+
+
+def is_strip(levels: Levels) -> bool:
+    """Return whether a picture is narrow and of such contrast that it may be cropped to ink."""
+    return min(levels.shape) < STRIP * max(levels.shape) and float(np.ptp(levels)) > STRIP_CONTRAST
+
+
+def widened(levels: Levels) -> Image.Image:
+    """Return a picture with a margin around it, as light as most of its corners are."""
+    margin = round(MARGIN * max(levels.shape))
+    corner = max(1, min(levels.shape) // 10)
+    corners = [
+        levels[y, x]
+        for y in (slice(corner), slice(-corner, None))
+        for x in (slice(corner), slice(-corner, None))
+    ]
+    paper = float(np.median([part.mean() for part in corners]))
+    return Image.fromarray(np.pad(levels, margin, constant_values=paper))
+
+
+def box_around(pieces: Sequence[Piece]) -> Box:
+    rows = slice(min(piece.rows.start for piece in pieces), max(piece.rows.stop for piece in pieces))
+    columns = slice(min(piece.columns.start for piece in pieces), max(piece.columns.stop for piece in pieces))
+    return rows, columns
+
+
+def drawn(seen: Seen, box: Box) -> Image.Image:
+    """Return the ink of the digit in a box around it, with the inside of strokes that are outlines."""
+    own = seen.marks.mask(seen.pieces)[box]
+    reach = 1 + 2 * max(1, round(max(seen.marks.levels.shape) / 100))  # of the fading edge of a stroke
+    ink = np.where(ndimage.maximum_filter(own, reach), ink_of(seen.marks, box), 0)
     ink[inside_of_outline(own)] = 255
-    return Prepared(centred(Image.fromarray(ink)), oddity)
+    return Image.fromarray(ink)
 
 
 def at_working_size(grey: Image.Image) -> Image.Image:
@@ -134,7 +165,7 @@ def alone(sheet: Sheet, grey: Image.Image, scale: float) -> Image.Image:
     return Image.composite(part, Image.new("L", part.size, round(sheet.level)), mask)
 
 
-def ink_of(marks: Marks, box: tuple[slice, slice]) -> Pixels:
+def ink_of(marks: Marks, box: Box) -> Pixels:
     """Return how much ink each pixel in a box holds, 0 to 255."""
     share = (marks.levels[box] / marks.peak - PAPER) * (255 / (1 - PAPER))
     return share.clip(0, 255).astype(np.uint8)

@@ -5,22 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from serving.pieces import SPECK, Marks, Piece
+from serving.marks import Marks, Piece
+from serving.pieces import SPECK, Seen, is_cut_off
 from serving.prepared import Oddity
 
 TALL = 0.6  # times the height of the tallest piece, that another digit has
+PART = 0.4  # times that height, that is left of another digit where the edge cuts it off
 GAP = 0.05  # times the height of all pieces, that lies between two digits
 THICKEST_STROKE = 0.33  # times the digit's length; the strokes of MNIST's are up to 0.24 wide
 CLUTTER = 2  # how many of the signs of a photograph it takes
 
 
-def oddity_of(marks: Marks, pieces: Sequence[Piece]) -> Oddity | None:
+def oddity_of(seen: Seen) -> Oddity | None:
     """Return what is odd about the pieces that were taken for a digit, and about what is beside them."""
-    if is_cluttered(marks):
+    if is_cluttered(seen.marks):
         return Oddity.CLUTTERED
-    if are_several(pieces):
+    if are_several(seen.pieces) or has_neighbour(seen):
         return Oddity.SEVERAL_DIGITS
-    if is_thick(marks, pieces):
+    if is_thick(seen.marks, seen.pieces):
         return Oddity.NO_STROKES
     return None
 
@@ -35,6 +37,19 @@ def are_several(pieces: Sequence[Piece]) -> bool:
         for left in tall
         for right in tall
         if left is not right
+    )
+
+
+def has_neighbour(seen: Seen) -> bool:
+    """Return whether a piece that was set aside may be another digit, which the picture's edge cuts off."""
+    tallest = max(piece.height for piece in seen.pieces)
+    return any(
+        piece.height >= PART * tallest
+        and is_cut_off(piece, marks)
+        and not piece.crosses(marks.levels.shape)
+        and not is_thick(marks, [piece])
+        for marks, pieces in seen.aside
+        for piece in pieces
     )
 
 

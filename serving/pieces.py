@@ -2,111 +2,43 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from serving.marks import EIGHT_NEIGHBOURS, Marks, Piece, mark
 from serving.paper import Ink, Levels, coarsened
-from serving.shapes import Mask, convex_hull
+from serving.shapes import convex_hull
 
-Labels: TypeAlias = npt.NDArray[np.int32]
-
-EIGHT_NEIGHBOURS = np.ones((3, 3))
-CLEAR = 1.4  # times the noise, that full ink has at least
 STRONG = 3.0  # times the noise: more than what shadows near the border come to
-PEAK = 97  # percentile of the levels of ink that counts as full ink
-MARKED = 0.5  # share of full ink from which on a pixel is part of a piece
-SHORTEST = 0.035  # share of the picture's long side that a piece of a digit measures
-SMALLEST = 4  # pixels of a piece
-MOST_PIECES = 50  # that are looked at one by one; there are more in a photograph alone
 SPECK = 0.05  # share of the largest piece's area below which another one is a speck
 ROUNDS = 4  # of setting aside what is no digit: a desk, a frame on it, lines in the frame
 
 ALONG_THE_EDGE = 0.3  # share of the picture's border that a desk or a frame covers, and a digit does not
 EDGE_BAND, IN_THE_BAND = 0.13, 0.7  # share of the sides, and of a line's or margin's area that lies in there
-COMPANION = (
-    0.5  # times the length of a piece that touches the border: what is as long and does not is the digit
-)
+# Times the length of a piece that touches the border: what is as long and does not touch it is the digit.
+COMPANION = 0.5
 ENCLOSED = 0.25  # times a frame's length, at least, that its content has
-SOFT = (
-    0.25  # share of its full level by which a shadow changes from one pixel of the coarse picture to the next
-)
+# Share of its full level by which a shadow changes from one pixel of the coarse picture to the next.
+SOFT = 0.25
 REMOVED_AROUND = 3  # pixels around what is set aside, which hold some of its ink
 UNDERLINE = 3.5  # times as wide as high
+# Times the length of the longest piece: what is farther from it, and no more than half as long, is a stain,
+# or a hole that was punched into the sheet.
+APART, APART_AT_THE_EDGE, SHORT = 0.5, 0.1, 0.5
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One connected piece of ink: its label, its area in pixels, and the box around it."""
+class Seen:
+    """The pieces of a picture that are its digit, and those that were set aside before, with their marks."""
 
-    label: int
-    area: int
-    rows: slice
-    columns: slice
-
-    @property
-    def height(self) -> int:
-        return int(self.rows.stop - self.rows.start)
-
-    @property
-    def width(self) -> int:
-        return int(self.columns.stop - self.columns.start)
-
-    @property
-    def length(self) -> int:
-        return max(self.height, self.width)
-
-    def touches_border(self, shape: tuple[int, ...]) -> bool:
-        return 0 in {self.rows.start, self.columns.start} or (
-            self.rows.stop == shape[0] or self.columns.stop == shape[1]
-        )
-
-    def surrounds(self, other: "Piece") -> bool:
-        return bool(
-            self.rows.start < other.rows.start
-            and self.rows.stop > other.rows.stop
-            and self.columns.start < other.columns.start
-            and self.columns.stop > other.columns.stop
-        )
-
-
-@dataclass(frozen=True)
-class Marks:
-    """What is marked in a picture at some level of ink.
-
-    Attributes:
-        levels: The ink, shape (height, width).
-        noise: The level that paper alone can reach.
-        peak: The level of full ink.
-        labels: For each pixel the label of its piece, 0 for none.
-        pieces: Those of SMALLEST pixels and more.
-    """
-
-    levels: Levels
-    noise: float
-    peak: float
-    labels: Labels
+    marks: Marks
     pieces: Sequence[Piece]
-
-    @cached_property
-    def long(self) -> list[Piece]:
-        """The largest pieces of those that are long enough for a part of a digit."""
-        long = [piece for piece in self.pieces if piece.length >= SHORTEST * max(self.levels.shape)]
-        return sorted(long, key=lambda piece: -piece.area)[:MOST_PIECES]
-
-    def mask(self, pieces: Sequence[Piece]) -> Mask:
-        """Return where some of the pieces are."""
-        wanted = np.zeros(1 + self.labels.max(), dtype=bool)
-        wanted[[piece.label for piece in pieces]] = True
-        marked: Mask = wanted[self.labels]
-        return marked
+    aside: Sequence[tuple[Marks, Sequence[Piece]]]
 
 
-def digit_pieces(ink: Ink) -> tuple[Marks, list[Piece]] | None:
-    """Return what is marked in a picture and which pieces of it are the digit; None where there is none.
+def see(ink: Ink) -> Seen | None:
+    """Return which pieces of what is marked in a picture are the digit; None where there is none.
 
     What is no digit is set aside, and the rest looked at anew, since it may be fainter. Where nothing is
     left, the digit is what touches the border, unless that is a shadow, a line or a desk.
@@ -118,32 +50,14 @@ def digit_pieces(ink: Ink) -> tuple[Marks, list[Piece]] | None:
             break
         strange = [piece for piece in marks.long if is_strange(piece, marks)]
         if not strange:
-            return marks, without_underline(without_specks(marks))
+            return Seen(marks, without_underline(without_scattered(without_specks(marks), marks)), aside)
         aside.append((marks, strange))
         levels = without(marks, strange)
     if not aside:
         return None
     marks, strange = aside[0]
     cut_off = [piece for piece in strange if is_cut_off(piece, marks)]
-    return (marks, cut_off) if cut_off else None
-
-
-def mark(ink: Ink) -> Marks | None:
-    """Return what is marked of some ink, at half its full level; None where all of it may be noise."""
-    above = ink.levels[ink.levels > ink.noise]
-    if not len(above):
-        return None
-    peak = float(np.percentile(above, PEAK))
-    if peak < CLEAR * ink.noise:
-        return None
-    labels, count = ndimage.label(ink.levels > max(ink.noise, MARKED * peak), structure=EIGHT_NEIGHBOURS)
-    areas = np.bincount(labels.ravel(), minlength=count + 1)
-    pieces = [
-        Piece(label, int(areas[label]), *box)
-        for label, box in enumerate(ndimage.find_objects(labels), 1)
-        if areas[label] >= SMALLEST
-    ]
-    return Marks(ink.levels, ink.noise, peak, labels, pieces)
+    return Seen(marks, cut_off, []) if cut_off else None
 
 
 def is_strange(piece: Piece, marks: Marks) -> bool:
@@ -232,6 +146,21 @@ def without(marks: Marks, strange: Sequence[Piece]) -> Levels:
 def without_specks(marks: Marks) -> list[Piece]:
     largest = max(piece.area for piece in marks.long)
     return [piece for piece in marks.pieces if piece.area >= SPECK * largest]
+
+
+def without_scattered(pieces: list[Piece], marks: Marks) -> list[Piece]:
+    """Return the longest piece, what is as long, and whatever is near to one of these or to one another."""
+    longest = max(piece.length for piece in pieces)
+    near = [piece for piece in pieces if piece.length > SHORT * longest]
+    rest = [
+        (piece, longest * (APART_AT_THE_EDGE if band_share(piece, marks) >= IN_THE_BAND else APART))
+        for piece in pieces
+        if piece.length <= SHORT * longest
+    ]
+    while added := [piece for piece, reach in rest if any(piece.gap(other) <= reach for other in near)]:
+        near += added
+        rest = [(piece, reach) for piece, reach in rest if piece not in added]
+    return near
 
 
 def without_underline(pieces: list[Piece]) -> list[Piece]:

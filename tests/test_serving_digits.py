@@ -71,8 +71,9 @@ def test_a_speck_beside_the_digit_does_not_move_it():
         lambda draw: draw.line((0, 295, 299, 295), fill=0, width=5),
         lambda draw: draw.rectangle((0, 0, 299, 20), fill=90),
         lambda draw: draw.line((110, 225, 190, 225), fill=0, width=6),
+        lambda draw: [draw.ellipse((8, y, 26, y + 18), fill=30) for y in (60, 220)],
     ],
-    ids=["a frame", "a cell's border", "a line at the edge", "a margin of the desk", "an underline"],
+    ids=["a frame", "a cell's border", "a line at the edge", "a margin of the desk", "an underline", "holes"],
 )
 def test_what_is_no_digit_does_not_change_it(draw):
     alone = bar((300, 300), (140, 100, 160, 200))
@@ -93,6 +94,15 @@ def test_a_sheet_is_told_from_the_desk_that_it_lies_on(desk, angle):
 
     alone = pixels_of(sheet.rotate(angle, Image.Resampling.BILINEAR, fillcolor=255))
     assert np.abs(seen.astype(float) - alone).mean() < 8
+
+
+def test_a_digit_cropped_to_its_ink_is_seen_as_with_a_margin():
+    image = Image.new("L", (60, 220), 255)
+    ImageDraw.Draw(image).polygon([(0, 0), (25, 0), (59, 219), (34, 219)], fill=0)
+    with_margin = Image.new("L", (260, 420), 255)
+    with_margin.paste(image, (100, 100))
+
+    assert np.abs(pixels_of(image).astype(float) - pixels_of(with_margin)).mean() < 4
 
 
 def test_a_stroke_of_which_only_the_outline_is_drawn_is_filled():
@@ -129,10 +139,12 @@ def test_what_lies_below_full_transparency_is_not_seen():
     [
         ([(140, 60, 165, 240)], None),
         ([(60, 60, 85, 240), (200, 60, 225, 240)], Oddity.SEVERAL_DIGITS),
+        ([(60, 60, 85, 240), (280, 80, 300, 240)], Oddity.SEVERAL_DIGITS),
+        ([(60, 60, 85, 240), (200, 0, 206, 300)], None),
         ([(100, 100, 200, 200)], Oddity.NO_STROKES),
         ([(x, y, x + 22, y + 22) for x in range(20, 270, 45) for y in range(20, 270, 45)], Oddity.CLUTTERED),
     ],
-    ids=["one stroke", "two digits", "a square", "a pattern"],
+    ids=["one stroke", "two digits", "two, one of them cut off", "a line across", "a square", "a pattern"],
 )
 def test_what_is_unlike_a_digit_is_said(boxes, oddity):
     image = Image.new("L", (300, 300), 255)

@@ -11,9 +11,8 @@ from scipy import ndimage
 
 from pictures import wear
 from pictures.modes import file, png
-from pictures.scenes import Digit, Scene, ink_of_digit, painted, taken
+from pictures.scenes import Digit, Draw, Scene, ink_of_digit, painted, taken
 
-Draw = Callable[[Digit, np.random.Generator], bytes]
 PHOTOGRAPHS = (
     "astronaut",
     "chelsea",
@@ -94,6 +93,17 @@ def several(count: int, scene: Scene) -> Draw:
     return draw
 
 
+def cut_off(scene: Scene) -> Draw:
+    """Two digits, of which the picture's edge cuts off the right one."""
+
+    def draw(digit: Digit, rng: np.random.Generator) -> bytes:
+        whole = Image.open(io.BytesIO(several(2, scene)(digit, rng)))
+        ink = np.flatnonzero((np.asarray(whole) != scene.paper).any(axis=0))
+        return png(whole.crop((0, 0, ink[0] + round(rng.uniform(0.82, 0.95) * np.ptp(ink)), whole.height)))
+
+    return draw
+
+
 def two_on_desk(digit: Digit, rng: np.random.Generator) -> bytes:
     sheet = Image.open(io.BytesIO(several(2, Scene((400, 200), 0.6, pen=14))(digit, rng)))
     desk = Image.new("L", (500, 300), 40)
@@ -118,6 +128,7 @@ def unlike() -> Mapping[str, Draw]:
         "two digits": several(2, Scene((400, 200), 0.6, pen=14)),
         "two digits, light on dark": several(2, Scene((400, 200), 0.6, pen=14).inverted),
         "three digits": several(3, Scene((560, 200), 0.55)),
+        "a digit beside one that is cut off": cut_off(Scene((400, 200), 0.6, pen=14)),
         "two digits on a desk": two_on_desk,
         "a word": word,
         "a photograph": piece_of_photograph,

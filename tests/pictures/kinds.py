@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from pictures import blanks, modes, surroundings, wear
-from pictures.scenes import Digit, Scene, ink_of_digit, picture
+from pictures.modes import drawn
+from pictures.scenes import Digit, Draw, Scene, ink_of_digit
 
 Expected = Literal["digit", "no-digit", "warning"]
-Draw = Callable[[Digit, np.random.Generator], bytes]
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,12 @@ class Kind:
         draw: Makes a file of one, of a digit of shape (28, 28), light on dark.
         expected: What the service is to say of it.
         group: The heading that it stands under.
-        is_read: Whether the service does what it is to; where it does not, the documentation says so.
     """
 
     name: str
     draw: Draw
     expected: Expected = "digit"
     group: str = ""
-    is_read: bool = True
-
-
-def drawn(scene: Scene) -> Draw:
-    return lambda digit, rng: modes.png(picture(scene, digit, rng))
 
 
 def cropped(margin: float) -> Draw:
@@ -91,14 +85,8 @@ GROUPS: Mapping[str, Callable[[], Mapping[str, Draw]]] = {
     "Light, noise and wear": wear.kinds,
 }
 
-NOT_READ = {"cropped to the ink, 0 % margin"}  # most of the picture may be ink then
-
 KINDS: list[Kind] = [
-    *(
-        Kind(name, draw, group=group, is_read=name not in NOT_READ)
-        for group, kinds in GROUPS.items()
-        for name, draw in kinds().items()
-    ),
+    *(Kind(name, draw, group=group) for group, kinds in GROUPS.items() for name, draw in kinds().items()),
     *(Kind(name, draw, "no-digit", "Nothing on it") for name, draw in blanks.empty().items()),
     *(Kind(name, draw, "warning", "No digit, or several") for name, draw in blanks.unlike().items()),
 ]

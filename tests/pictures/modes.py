@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image, ImageOps
 
-from pictures.scenes import Digit, Scene, covered, picture
+from pictures.scenes import Digit, Draw, Scene, covered, picture
 
-Draw = Callable[[Digit, np.random.Generator], bytes]
 PLAIN = Scene()
 PIXELS_28 = Scene((28, 28), 0.72, place=(0.5, 0.5))
 
@@ -21,6 +20,10 @@ def file(image: Image.Image, kind: str, **options) -> bytes:
 
 def png(image: Image.Image) -> bytes:
     return file(image, "PNG")
+
+
+def drawn(scene: Scene) -> Draw:
+    return lambda digit, rng: png(picture(scene, digit, rng))
 
 
 def tinted(paper: tuple, ink: tuple, scene: Scene = PLAIN) -> Draw:

@@ -1,5 +1,6 @@
 """A digit on paper: its size, pen, tones and place, the light on it, and the noise of the camera."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from train.pens import Board, drawn_ink, on_board
 from train.pens import Ink as Array
 
 Digit = npt.NDArray[np.uint8]
+Draw = Callable[[Digit, np.random.Generator], bytes]  # a file of a picture of the digit
 
 
 @dataclass(frozen=True)

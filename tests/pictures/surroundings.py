@@ -7,9 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pictures.modes import png
-from pictures.scenes import Array, Digit, Scene, covered, painted, taken, warped
+from pictures.scenes import Array, Digit, Draw, Scene, covered, painted, taken, warped
 
-Draw = Callable[[Digit, np.random.Generator], bytes]
 SHEET = Scene((240, 240), 0.55, paper=235, ink=30, clear=0.1)
 
 
@@ -93,6 +92,19 @@ def toolbar(draw: ImageDraw.ImageDraw, across: int, down: int, rng: np.random.Ge
     draw.rectangle((0, 0, across, down * 0.1), fill=255)
 
 
+def punched(draw: ImageDraw.ImageDraw, across: int, down: int, rng: np.random.Generator) -> None:
+    """Two holes along the left edge, through which a dark desk is seen."""
+    radius, x = 0.02 * down, 0.07 * across
+    for y in (0.35 * down, 0.65 * down):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+
+
+def margin_line(draw: ImageDraw.ImageDraw, across: int, down: int, rng: np.random.Generator) -> None:
+    """A line down the whole sheet, as in exercise books."""
+    x = rng.uniform(0.15, 0.25) * across
+    draw.line((x, 0, x, down), fill=255, width=2)
+
+
 def card(scene: Scene, margin: int, *, round_corners: int = 0) -> Draw:
     """A sheet with a digit, and nothing around it."""
 
@@ -142,6 +154,12 @@ def kinds() -> Mapping[str, Draw]:
         "lines at two edges": lined(narrow, two_lines, 20),
         "ruled paper": lined(faint, ruled(30), 180),
         "squared paper": lined(faint, squared(20), 190),
+        "a sheet with punched holes": lined(
+            Scene((560, 800), 0.3, pen=14, paper=240, ink=30, clear=0.2), punched, 50
+        ),
+        "a line down the margin": lined(
+            Scene((500, 400), 0.45, pen=12, paper=245, ink=40, place=(0.65, 0.5)), margin_line, 120
+        ),
         "a finger at the edge": lined(narrow, finger, 110),
         "a toolbar above": lined(Scene(share=0.5, place=(0.5, 0.6)), toolbar, 60),
         "a card with a transparent margin": card(Scene((200, 200)), 40),

@@ -7,14 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from pictures.modes import file, png
-from pictures.scenes import Array, Digit, Scene, covered, painted, picture, taken
-
-Draw = Callable[[Digit, np.random.Generator], bytes]
-
-
-def drawn(scene: Scene) -> Draw:
-    return lambda digit, rng: png(picture(scene, digit, rng))
+from pictures.modes import drawn, file, png
+from pictures.scenes import Array, Digit, Draw, Scene, covered, painted, picture, taken
 
 
 def inked(scene: Scene, change: Callable[[Array, np.random.Generator], Array]) -> Draw:
