@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 import httpx
 import psutil
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from processes import ports_of, wait_until, worker_of
 
 from serving.connections import MAX_PIPELINED
@@ -69,8 +69,9 @@ def is_idle(worker: psutil.Process) -> bool:
 @pytest.fixture(scope="module")
 def long_work() -> dict:
     """A request that would take half a minute: a thousand large pictures, each of few bytes."""
-    stream = io.BytesIO()
-    Image.new("L", (1200, 1200)).save(stream, "PNG")
+    stream, image = io.BytesIO(), Image.new("L", (1200, 1200))
+    ImageDraw.Draw(image).line((600, 300, 600, 900), fill=255, width=60)
+    image.save(stream, "PNG")
     return {"files": [("images", (f"{index}.png", stream.getvalue(), "image/png")) for index in range(1000)]}
 
 
