@@ -2,6 +2,7 @@
 
 import re
 import struct
+from collections.abc import Mapping, Sequence
 
 from serving.errors import UndecodableImageError
 
@@ -20,16 +21,20 @@ MAX_BLOCKS = 20_000  # of comments and extensions of a GIF, before its picture
 GIF_BLOCK = re.compile(rb"[!,;]")
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+ARITHMETIC = {*range(0xC9, 0xD0)} - {0xCC}  # frames whose coding no browser knows, and that takes far longer
 WITHOUT_LENGTH = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}  # as Pillow has it
 TIFF_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 TIFF_STRINGS = (1, 2, 7)  # the types of which Pillow makes one string, not one number for each
+TIFF_INTEGERS = {3: ("H", 2), 4: ("L", 4)}  # types, with their letters and sizes in struct
+TIFF_OFFSETS, TIFF_LENGTHS = (273, 324), (279, 325)  # tags of strips, and of tiles
 
 
 def check_header(data: bytes) -> None:
     """Refuse a file whose structure, not its picture, would take too much to read.
 
     Raises:
-        UndecodableImageError: It has too many scans, parts or metadata, or is a BigTIFF.
+        UndecodableImageError: It has too many scans, parts or metadata, is a BigTIFF, or has data that a
+            decoder would go through more than once.
     """
     start = bytes(data[:4])
     if start.startswith(b"\xff\xd8"):
@@ -83,6 +88,8 @@ def check_segments(data: bytes) -> None:
         position = found.end()
         if segments > MAX_SEGMENTS:
             raise UndecodableImageError(f"The JPEG has more than {MAX_SEGMENTS} segments. Save it anew.")
+        if marker in ARITHMETIC:
+            raise UndecodableImageError("The JPEG has arithmetic coding. Save it anew, with Huffman coding.")
         if marker == START_OF_SCAN:
             break
         if marker not in WITHOUT_LENGTH:
@@ -131,14 +138,45 @@ def check_tiff(data: bytes, start: bytes) -> None:
     order = TIFF_BYTE_ORDERS.get(start)
     if order is None:
         raise UndecodableImageError("The file is no TIFF, or one for files over 4 GB. Send a usual TIFF.")
+    blocks = dict[int, tuple[int, ...]]()
     try:
         (offset,) = struct.unpack_from(f"{order}L", data, 4)
         (n_tags,) = struct.unpack_from(f"{order}H", data, offset)
-        tags = data[offset + 2 : offset + 2 + 12 * n_tags]
-        for tag, kind, count, _ in struct.iter_unpack(f"{order}HHLL", tags[: len(tags) // 12 * 12]):
+        for entry in range(offset + 2, min(offset + 2 + 12 * n_tags, len(data) - 11), 12):
+            tag, kind, count = struct.unpack_from(f"{order}HHL", data, entry)
             if kind not in TIFF_STRINGS and count > MAX_TAG_VALUES:
                 raise UndecodableImageError(
                     f"The TIFF has {count:,} values in its tag {tag}. Send at most {MAX_TAG_VALUES:,}."
                 )
+            if tag in {*TIFF_OFFSETS, *TIFF_LENGTHS}:
+                if tag in blocks or kind not in TIFF_INTEGERS:
+                    raise UndecodableImageError(
+                        "The TIFF does not say clearly where its data lie. Save it anew."
+                    )
+                letter, size = TIFF_INTEGERS[kind]
+                place = entry + 8
+                if count * size > 4:
+                    (place,) = struct.unpack_from(f"{order}L", data, place)
+                blocks[tag] = struct.unpack_from(f"{order}{count}{letter}", data, place)
     except struct.error:
         raise UndecodableImageError("The TIFF ends before its first picture. Send it complete.") from None
+    check_blocks(blocks, len(data))
+
+
+def check_blocks(blocks: Mapping[int, Sequence[int]], size: int) -> None:
+    """Refuse a TIFF several of whose tiles or strips are the same data, which would be decoded for each.
+
+    Args:
+        blocks: Values of the tags that say where the blocks lie, and how long they are.
+        size: Bytes of the file.
+
+    Raises:
+        UndecodableImageError: It is such a TIFF, or leaves that open.
+    """
+    for offsets_tag, lengths_tag in zip(TIFF_OFFSETS, TIFF_LENGTHS, strict=True):
+        offsets, lengths = blocks.get(offsets_tag, ()), blocks.get(lengths_tag, ())
+        if len(offsets) > 1 and len(lengths) < len(offsets):
+            raise UndecodableImageError("The TIFF does not say how long its strips are. Save it anew.")
+        used = [offset for offset, length in zip(offsets, lengths, strict=False) if length]
+        if len(set(used)) < len(used) or (len(used) > 1 and sum(lengths) > size):
+            raise UndecodableImageError("The TIFF has strips or tiles that share their data. Save it anew.")

@@ -3,6 +3,8 @@
 import io
 import struct
 import time
+import zlib
+from collections.abc import Sequence
 
 import pytest
 from PIL import Image
@@ -62,6 +64,48 @@ def bmp_of_run_lengths(n_bytes: int) -> bytes:
     return b"BM" + struct.pack("<LHHL", start + n_bytes, 0, 0, start) + header + bytes(4 * 256) + runs
 
 
+def tiff_of_tiles(
+    *, offsets: Sequence[int], lengths: Sequence[int], stream: bytes, types: tuple[int, int] = (4, 4)
+) -> bytes:
+    """A TIFF in deflated tiles of 16 × 16, that lie in a stream and are as long as it says."""
+    across = len(offsets)
+    tables = 8 + 2 + 12 * 10 + 4
+    begin = tables + 4 * len(offsets) + 4 * len(lengths)
+    tags = [
+        (256, 4, 1, 16 * across),
+        (257, 4, 1, 16),
+        (258, 3, 1, 8),
+        (259, 3, 1, 8),
+        (262, 3, 1, 1),
+        (277, 3, 1, 1),
+        (322, 3, 1, 16),
+        (323, 3, 1, 16),
+        (324, types[0], len(offsets), tables),
+        (325, types[1], len(lengths), tables + 4 * len(offsets)),
+    ]
+    places = [begin + offset for offset in offsets]
+    return (
+        b"II*\0"
+        + struct.pack("<LH", 8, len(tags))
+        + b"".join(struct.pack("<HHLL", *tag) for tag in tags)
+        + bytes(4)
+        + struct.pack(f"<{len(places)}L", *places)
+        + struct.pack(f"<{len(lengths)}L", *lengths)
+        + stream
+    )
+
+
+TILE = zlib.compress(bytes(range(256)))
+EMPTY_BLOCKS = TILE[:2] + b"\0\0\0\xff\xff" * 100_000 + TILE[2:]
+MANY = 200
+
+
+def with_arithmetic_coding() -> bytes:
+    data = bytearray(encoded("JPEG"))
+    data[data.index(b"\xff\xc0") + 1] = 0xC9
+    return bytes(data)
+
+
 STRIP_OFFSETS, LONG = 273, 4
 
 
@@ -98,6 +142,29 @@ STRIP_OFFSETS, LONG = 273, 4
         pytest.param(
             gif_with((b"!\xfe\0" + bytes(9_000)) * 900), "between its blocks", id="GIF, here and there"
         ),
+        pytest.param(
+            tiff_of_tiles(offsets=[0] * MANY, lengths=[len(EMPTY_BLOCKS)] * MANY, stream=EMPTY_BLOCKS),
+            "share their data",
+            id="TIFF of one tile, many times",
+        ),
+        pytest.param(
+            tiff_of_tiles(
+                offsets=range(MANY), lengths=[len(EMPTY_BLOCKS) - MANY] * MANY, stream=EMPTY_BLOCKS
+            ),
+            "share their data",
+            id="TIFF of tiles that overlap",
+        ),
+        pytest.param(
+            tiff_of_tiles(offsets=[0] * MANY, lengths=[len(EMPTY_BLOCKS)], stream=EMPTY_BLOCKS),
+            "how long its strips are",
+            id="TIFF of tiles of any length",
+        ),
+        pytest.param(
+            tiff_of_tiles(offsets=[0] * MANY, lengths=[9] * MANY, stream=EMPTY_BLOCKS, types=(16, 4)),
+            "does not say clearly",
+            id="TIFF with numbers of eight bytes",
+        ),
+        pytest.param(with_arithmetic_coding(), "arithmetic coding", id="JPEG with arithmetic coding"),
         pytest.param(bmp_of_run_lengths(4_000_000), "BMP is compressed", id="BMP of run lengths"),
     ],
 )
@@ -159,3 +226,9 @@ def test_a_file_of_very_many_parts_is_refused_before_each_is_looked_at(data, say
     took = time.process_time() - began
 
     assert took < 0.5  # of minutes
+
+
+def test_a_tiff_of_tiles_each_of_which_has_data_of_its_own_is_decoded():
+    data = tiff_of_tiles(offsets=range(0, 4 * len(TILE), len(TILE)), lengths=[len(TILE)] * 4, stream=4 * TILE)
+
+    assert decode_image(data, max_pixels=MAX_PIXELS).size == (64, 16)
