@@ -20,6 +20,7 @@ from serving.errors import (
     TooLargeError,
     UntestableBatchError,
 )
+from serving.lanes import Lane
 from serving.models import Classifier
 from serving.prepared import Prepared
 from serving.schemas import (
@@ -40,15 +41,15 @@ ClassifyJob = tuple[Submission[ClassifyForm], Work]
 
 
 def classify(
-    classifier: Classifier, limits: Settings, jobs: Sequence[ClassifyJob]
+    classifier: Classifier, limits: Settings, lane: Lane, jobs: Sequence[ClassifyJob]
 ) -> list[ClassifyResponse | Exception]:
-    """Say what is in each image of some requests, all of them in one go.
+    """Say what is in each image of some requests of one lane, all of them in one go.
 
     Returns:
         For each request its answer, or the problem that it has: a fault in one does not touch the others.
     """
     started = time.perf_counter()
-    readings = [read_images(classifier, limits, submission, work) for submission, work in jobs]
+    readings = [read_images(classifier, limits, lane, submission, work) for submission, work in jobs]
     decoded = time.perf_counter()
     usable = [
         prepared for reading in readings if isinstance(reading, Reading) for _, prepared in reading.usable
@@ -90,7 +91,7 @@ def check_any(works: Sequence[Work]) -> None:
 
 
 def read_images(
-    classifier: Classifier, limits: Settings, submission: Submission[ClassifyForm], work: Work
+    classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[ClassifyForm], work: Work
 ) -> Reading | Exception:
     try:
         items = read_batch(
@@ -98,7 +99,8 @@ def read_images(
             limits,
             classifier.preparation,
             archives=False,
-            checkpoint=work.checkpoint,
+            checkpoint=lane.checkpoint(work),
+            elsewhere=lane.elsewhere(work),
         )
         classifier.meter.count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
@@ -142,7 +144,7 @@ def best_classes(probabilities: Tensor, labels: Sequence[str], count: int) -> li
 
 
 def score_drift(
-    classifier: Classifier, submission: Submission[DriftForm], limits: Settings, work: Work
+    classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[DriftForm], work: Work
 ) -> DriftResponse:
     """Say whether the images of a request still come from the distribution that the model was trained on.
 
@@ -172,7 +174,8 @@ def score_drift(
             limits,
             classifier.preparation,
             archives=True,
-            checkpoint=work.checkpoint,
+            checkpoint=lane.checkpoint(work),
+            elsewhere=lane.elsewhere(work),
         )
     meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)

@@ -7,6 +7,7 @@ size.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from zipfile import ZipFile, ZipInfo
 
 from PIL import Image
@@ -14,7 +15,7 @@ from PIL import Image
 from serving.archives import ZIP_MAGIC, open_archive, read_member, visible_members
 from serving.arrays import NPY_MAGIC, as_images, read_array
 from serving.errors import MAX_ECHO, MalformedRequestError, Problem, TooLargeError, UndecodableImageError
-from serving.images import check_content_type, check_size, decode_image
+from serving.images import Elsewhere, check_content_type, check_size, decode_image
 from serving.preparations import Preparation
 from serving.prepared import Prepared
 from serving.settings import Settings
@@ -23,6 +24,7 @@ from serving.uploads import Upload
 
 PAUSE_EVERY, PAUSE_SECONDS = 4, 2e-4
 Pictures = Iterator[tuple[str, Image.Image | Problem]]
+Decode = Callable[[bytes], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def read_batch(
     *,
     archives: bool,
     checkpoint: Callable[[], None] = lambda: None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[Item]:
     """Decode and prepare what was uploaded, in order. A file that is no image becomes a problem in its place.
 
@@ -50,13 +53,21 @@ def read_batch(
         preparation: Makes a picture into what the model takes.
         archives: Whether one `.npy`, `.npz` or `.zip` may stand for many images.
         checkpoint: Called before each picture is decoded; what it raises ends the work.
+        elsewhere: Decodes the pictures that take long; None to decode all of them here.
 
     Raises:
         MalformedRequestError: An archive came with other files.
         UndecodableImageError: An archive cannot be read, or its array holds no images.
         TooLargeError: An archive holds too much.
     """
-    pictures = open_pictures(uploads, limits, preparation.spare, archives=archives)
+    decode = partial(
+        decode_image,
+        max_pixels=limits.max_pixels,
+        max_side=limits.max_side,
+        spare=preparation.spare,
+        elsewhere=elsewhere,
+    )
+    pictures = open_pictures(uploads, limits, decode, preparation.spare, archives=archives)
     return [
         Item(index, name, picture if isinstance(picture, Problem) else prepared(picture, preparation))
         for index, (name, picture) in enumerate(giving_way(pictures, checkpoint))
@@ -85,27 +96,27 @@ def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
 
 
 def open_pictures(
-    uploads: list[Upload], limits: Settings, spare: Spare | None, *, archives: bool
+    uploads: list[Upload], limits: Settings, decode: Decode, spare: Spare | None, *, archives: bool
 ) -> Pictures:
     """Return the pictures of all uploads, by name, each decoded when it is asked for."""
     held = [upload for upload in uploads if archives and is_archive(upload.data)]
     if not held:
-        return ((upload.filename, decode_upload(upload, limits, spare)) for upload in uploads)
+        return ((upload.filename, decode_upload(upload, decode)) for upload in uploads)
     if len(uploads) > 1:
         raise MalformedRequestError(f"{held[0].filename} holds many images. Send it alone.")
     if held[0].data.startswith(NPY_MAGIC):
         return array_pictures(held[0].filename, held[0].data, limits, spare)
-    return archive_pictures(held[0], limits, spare)
+    return archive_pictures(held[0], limits, decode, spare)
 
 
 def is_archive(data: bytes) -> bool:
     return data.startswith((NPY_MAGIC, *ZIP_MAGIC))
 
 
-def decode_upload(upload: Upload, limits: Settings, spare: Spare | None) -> Image.Image | Problem:
+def decode_upload(upload: Upload, decode: Decode) -> Image.Image | Problem:
     try:
         check_content_type(upload.content_type)
-        return decode_image(upload.data, max_pixels=limits.max_pixels, max_side=limits.max_side, spare=spare)
+        return decode(upload.data)
     except Problem as problem:
         return without_frames(problem)
 
@@ -116,7 +127,7 @@ def without_frames(problem: Problem) -> Problem:
     return problem.with_traceback(None)
 
 
-def archive_pictures(upload: Upload, limits: Settings, spare: Spare | None) -> Pictures:
+def archive_pictures(upload: Upload, limits: Settings, decode: Decode, spare: Spare | None) -> Pictures:
     """Return the pictures of a zip archive, or of the array in an `.npz`.
 
     Raises:
@@ -133,17 +144,15 @@ def archive_pictures(upload: Upload, limits: Settings, spare: Spare | None) -> P
                 f"{upload.filename} holds the arrays {names[:MAX_ECHO]}. Call one of them images."
             )
         return array_pictures(upload.filename, read_member(archive, wanted[0]), limits, spare)
-    return ((member.filename, decode_member(archive, member, limits, spare)) for member in members)
+    return ((member.filename, decode_member(archive, member, decode)) for member in members)
 
 
-def decode_member(
-    archive: ZipFile, member: ZipInfo, limits: Settings, spare: Spare | None
-) -> Image.Image | Problem:
+def decode_member(archive: ZipFile, member: ZipInfo, decode: Decode) -> Image.Image | Problem:
     try:
         data = read_member(archive, member)
     except Problem as problem:
         return without_frames(problem)
-    return decode_upload(Upload(member.filename, "", data), limits, spare)
+    return decode_upload(Upload(member.filename, "", data), decode)
 
 
 def array_pictures(filename: str, data: bytes, limits: Settings, spare: Spare | None) -> Pictures:

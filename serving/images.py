@@ -1,11 +1,14 @@
 """From uploaded bytes to upright pictures, whatever the bytes are."""
 
+import hashlib
 import io
 import logging
 import re
 import threading
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +17,11 @@ from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as Tag
 
 from serving.blocks import give_back_large_blocks
-from serving.claims import check_header
+from serving.claims import check_header, scans_of_jpeg
 from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError, echo
 from serving.limits import MAX_SIDE
-from serving.shrinking import Spare, is_large, shrunk
+from serving.modes import plain
+from serving.shrinking import Spare, shrunk
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -40,7 +44,31 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
 pillows_limit = threading.Lock()  # held while it is another; check_header has refused what takes long to open
-one_large_image = threading.Lock()  # held while one is decoded, so that the memory for it is needed once
+
+# What decoding takes, counted in bytes of the picture and of the file, of which each takes about 10 ns.
+QUICK_STEPS = 3_000_000
+SLOW_FORMATS = {"WEBP": 2}  # times what the others take
+BYTES_PER_SAMPLE = {"I": 4, "F": 4}
+USUAL_SCANS = 4  # of a JPEG whose parts are all decoded once
+SCANS_AT_A_TIME = 10  # of any other, that take as long as one of these
+BLOCK_STEPS = 8  # for each byte of deflated data, most of which may be tables of blocks without content
+END_OF_JPEG = b"\xff\xd9"
+NO_END = b"\x55" * 64  # data that no scan needs which is complete
+
+
+class Decode(Protocol):
+    """Decodes a picture somewhere else."""
+
+    def __call__(
+        self, data: bytes, *, max_pixels: int, max_side: int, spare: Spare | None
+    ) -> Image.Image: ...
+
+
+class Elsewhere(NamedTuple):
+    """What decodes the pictures that take more than some number of steps."""
+
+    steps: int
+    decode: Decode
 
 
 def check_content_type(content_type: str) -> None:
@@ -58,7 +86,12 @@ def check_content_type(content_type: str) -> None:
 
 
 def decode_image(
-    data: bytes, *, max_pixels: int, max_side: int = MAX_SIDE, spare: Spare | None = None
+    data: bytes,
+    *,
+    max_pixels: int,
+    max_side: int = MAX_SIDE,
+    spare: Spare | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Image.Image:
     """Return the first frame of an image file, upright as its EXIF orientation says.
 
@@ -69,6 +102,7 @@ def decode_image(
         spare: By which factor a picture may come out smaller. A JPEG is decoded at a half, a quarter or an
             eighth of its size, which takes less time; any other is made smaller where it is large. None for
             its full size.
+        elsewhere: Decodes what takes long. None to decode all here, however long that takes.
 
     Raises:
         UndecodableImageError: The bytes are no complete image in one of the formats.
@@ -77,14 +111,28 @@ def decode_image(
     """
     if not data:
         raise UndecodableImageError("The file is empty. Send the bytes of an image.")
-    check_header(data)
-    try:
-        with opened(data, max_pixels) as image:
+    if elsewhere is None or len(data) <= elsewhere.steps:
+        check_header(data)
+        with explained(max_pixels), opened(data, max_pixels) as image:
             check_size(image.size, max_pixels=max_pixels, max_side=max_side)
             check_compression(image)
             check_memory(image, max_pixels)
-            with turn_of(image):
-                return load(image, spare)
+            factor = spare(image.size) if spare else 1
+            if elsewhere is None or steps_of(image, data, factor) <= elsewhere.steps:
+                return load(image, data, spare)
+    return elsewhere.decode(data, max_pixels=max_pixels, max_side=max_side, spare=spare)
+
+
+@contextmanager
+def explained(max_pixels: int) -> Iterator[None]:
+    """Say in the service's own words what is wrong with an image.
+
+    Raises:
+        UndecodableImageError: It is damaged, or no image.
+        TooLargeError: It has too many pixels.
+    """
+    try:
+        yield
     except UnidentifiedImageError:
         raise UndecodableImageError(
             f"The file is no image in a format known here. Send {', '.join(FORMATS[:-1])} or {FORMATS[-1]}."
@@ -96,9 +144,24 @@ def decode_image(
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
         if "out of memory" in str(error):  # as they call it
             raise MemoryError(str(error)) from error
-        raise UndecodableImageError(
-            f"The image is damaged ({echo(error)}). Send it again, complete."
-        ) from None
+        fault = "ends early" if "truncated" in str(error) else "is damaged"
+        raise UndecodableImageError(f"The image {fault}. Send it again, complete.") from None
+
+
+def steps_of(image: Image.Image, data: bytes, factor: int) -> int:
+    """Return how long an opened image takes to decode, in steps of about 10 ns."""
+    samples = image.width * image.height * len(image.getbands())
+    samples *= 2 if image.mode.startswith("I;16") else BYTES_PER_SAMPLE.get(image.mode, 1)
+    samples *= SLOW_FORMATS.get(image.format or "", 1)
+    if image.format == "JPEG":
+        scans = scans_of_jpeg(data)
+        if scans > USUAL_SCANS:
+            return samples * (1 + scans // SCANS_AT_A_TIME) + len(data)
+        return samples // min(factor, 8) ** 2 + len(data)  # decoded at an eighth of its size, at the least
+    if image.format == "PNG":
+        return samples * (2 if image.info.get("interlace") else 1) + BLOCK_STEPS * len(data)
+    is_deflated = "deflate" in str(image.info.get("compression"))
+    return samples + (BLOCK_STEPS if is_deflated else 1) * len(data)
 
 
 def opened(data: bytes, max_pixels: int) -> Image.Image:
@@ -116,21 +179,45 @@ def opened(data: bytes, max_pixels: int) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = usual
 
 
-def turn_of(image: Image.Image) -> AbstractContextManager[object]:
-    """Return what to hold while an image is decoded: a large one waits until no other is."""
-    return one_large_image if is_large(image) else nullcontext()
-
-
-def load(image: Image.Image, spare: Spare | None) -> Image.Image:
-    """Decode an opened image, and return it upright."""
+def load(image: Image.Image, data: bytes, spare: Spare | None) -> Image.Image:
+    """Decode an opened image, and return it upright, with neither a palette nor a transparent colour."""
     factor = spare(image.size) if spare else 1
-    if factor > 1:
-        image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
-    image.load()
+    enough = max(1, image.width // factor), max(1, image.height // factor)
+    image.draft(None, enough)
+    try:
+        image.load()
+    except OSError:
+        if image.format != "JPEG":
+            raise
+        image = load_without_end(data, enough)
     if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
         del image.info["exif"]
-    picture = shrunk(image, spare)
+    picture = plain(shrunk(image, spare))
     return ImageOps.exif_transpose(picture) if picture.info else picture  # which has nothing to turn it by
+
+
+def load_without_end(data: bytes, enough: tuple[int, int]) -> Image.Image:
+    """Decode a JPEG that lacks nothing but the marker of its end, which browsers do not need.
+
+    The decoder makes up what else is missing, and does not say so. But then it also looks at what stands in
+    its place, and the picture changes.
+
+    Args:
+        data: The file's bytes.
+        enough: Width and height that the picture is to have at least.
+
+    Raises:
+        OSError: More is missing.
+    """
+    begun, digests = data.removesuffix(END_OF_JPEG[:1]), set[bytes]()
+    for end in (NO_END + END_OF_JPEG, END_OF_JPEG):
+        image = Image.open(io.BytesIO(begun + end), formats=["JPEG"])
+        image.draft(None, enough)
+        image.load()
+        digests.add(hashlib.sha256(image.tobytes()).digest())
+    if len(digests) > 1:
+        raise OSError("The data of the picture is incomplete.")
+    return image
 
 
 def check_size(size: tuple[int, int], *, max_pixels: int, max_side: int) -> None:

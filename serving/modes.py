@@ -58,14 +58,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
+def plain(image: Image.Image) -> Image.Image:
+    """Return an image whose pixels are what they show, neither indices of a palette nor a transparent colour.
+
+    A palette's faults come to light when it is used, which is to be while the image is decoded.
+    """
+    if image.mode not in {"LA", "La", "RGBA", "RGBa"} and image.has_transparency_data and not is_deep(image):
+        return image.convert("LA" if image.mode in {"1", "L"} else "RGBA")
+    return image.convert("RGB") if image.mode in {"P", "PA"} else image
+
+
 def is_deep(image: Image.Image) -> bool:
     return image.mode in {"I", "F"} or image.mode.startswith("I;16")
 
 
 def deep_to_greyscale(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point pixels to 8 bits, by the smallest range that holds them."""
-    finite = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0, neginf=0)
-    values = finite.astype(np.float64)
+    finite = np.asarray(image).astype(np.float32)
+    values = np.nan_to_num(finite, copy=False, posinf=0, neginf=0).astype(np.float64)
     darkest, brightest = min(float(values.min()), 0), float(values.max())
     if image.mode != "F":
         white = next((top for top in WHITES if brightest <= top), brightest)
@@ -75,7 +85,8 @@ def deep_to_greyscale(image: Image.Image) -> Image.Image:
         white = next((top for top in (1, *WHITES) if brightest <= OVERSHOOT * top), brightest)
     values -= darkest
     values *= 255 / (white - darkest)
-    return Image.fromarray(np.rint(values).clip(0, 255).astype(np.uint8))
+    np.rint(values, out=values).clip(0, 255, out=values)
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def is_wide(visible: Image.Image) -> bool:

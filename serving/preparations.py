@@ -40,21 +40,13 @@ def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
 
 
 def digits(_metadata: Mapping[str, Any]) -> Preparation:
-    return Preparation(to_mnist, spare_of_digit)
-
-
-def spare_of_digit(size: tuple[int, int]) -> int:
-    return max(1, max(size) // (SPARE_FACTOR * MAX_WORKING_SIZE))
+    return Preparation(to_mnist, Spare("longer", SPARE_FACTOR * MAX_WORKING_SIZE))
 
 
 def photographs(metadata: Mapping[str, Any]) -> Preparation:
     resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
     prepare = partial(prepare_photograph, resize_size=resize_size, crop_size=crop_size)
-    return Preparation(prepare, partial(spare_of_photograph, short_side=SPARE_FACTOR * resize_size))
-
-
-def spare_of_photograph(size: tuple[int, int], *, short_side: int) -> int:
-    return max(1, min(size) // short_side)
+    return Preparation(prepare, Spare("shorter", SPARE_FACTOR * resize_size))
 
 
 PREPARATIONS: Mapping[str, Callable[[Mapping[str, Any]], Preparation]] = {

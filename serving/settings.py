@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(
         60, gt=0, description="How long a request may take before its work is stopped."
     )
+    decode_seconds: float = Field(
+        15, gt=0, description="How long a picture may take to decode before it is refused."
+    )
     read_timeout_seconds: float = Field(
         10,
         gt=0,

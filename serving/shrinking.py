@@ -1,12 +1,25 @@
 """Large pictures made smaller as soon as they are decoded, where a model wants less of them."""
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 from PIL import Image
 
-# By which whole factor a picture of some width and height may be made smaller before it is prepared.
-Spare = Callable[[tuple[int, int]], int]
+
+@dataclass(frozen=True)
+class Spare:
+    """The whole factor by which a picture may be made smaller before it is prepared, by its width and height.
+
+    It leaves one of the picture's sides at least some number of pixels long.
+    """
+
+    side: Literal["longer", "shorter"]
+    pixels: int
+
+    def __call__(self, size: tuple[int, int]) -> int:
+        return max(1, (max(size) if self.side == "longer" else min(size)) // self.pixels)
+
 
 # Pictures of up to so many pixels are prepared exactly as they are. Larger ones would take too much memory.
 LARGE_PIXELS = 4_000_000

@@ -24,10 +24,13 @@ KEPT = 60  # megabytes, for Python itself and for the next pictures, however lar
 # by how many bytes the process had grown at most.
 READ = """
 import io, json, re, sys, threading, torch
+from functools import partial
 from pathlib import Path
 from PIL import Image
 from serving.batches import read_batch
+from serving.decoder import DecoderProcess
 from serving.errors import Problem
+from serving.images import Elsewhere
 from serving.preparations import preparation_of
 from serving.settings import Settings
 from serving.uploads import Upload
@@ -37,18 +40,25 @@ sizes = {"resize_size": 256, "crop_size": 224}
 preparations = [preparation_of({"preprocessing": kind} | sizes) for kind in ("digits", "photograph")]
 
 limits, kept = Settings(max_pixels=max_pixels), []
+decoder = DecoderProcess(60)
+elsewhere = Elsewhere(0, partial(decoder.decode, checkpoint=lambda: None))
 
 def read(data):
     upload = Upload("", "", data)
-    items = [item for one in preparations for item in read_batch([upload], limits, one, archives=False)]
+    items = [
+        item
+        for one in preparations
+        for item in read_batch([upload], limits, one, archives=False, elsewhere=elsewhere)
+    ]
     kept.extend(items)
     contents = [item.content for item in items]
     if isinstance(contents[0], Problem):
         return [int(contents[0].status), contents[0].detail]
     return [list(content.pixels.shape) for content in contents]
 
-def peak():  # other than getrusage's, it is not that of the process that has started this one
-    return 1024 * int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1])
+def peak():  # of both processes; other than getrusage's, it is not that of who has started them
+    statuses = [Path(f"/proc/{one}/status").read_text() for one in ("self", decoder.child.process.pid)]
+    return 1024 * sum(int(re.search("VmHWM:[^0-9]*([0-9]+)", status)[1]) for status in statuses)
 
 def read_into(answers, data):
     answers.append([read(data), peak() - before])

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.abandonment import Work
+from serving.abandonment import AbandonedError, Work
 from serving.answers import ClassifyJob
-from serving.dispatch import FEW_IMAGES, LARGE_FILES, MAX_PREDICTIONS, Dispatcher
+from serving.dispatch import FEW_IMAGES, MAX_PREDICTIONS, Dispatcher
 from serving.errors import TooLargeError
+from serving.images import Elsewhere
+from serving.lanes import Lane, PutOffError, put_off, quick_lane
 from serving.models import Classifier, load_classifier
 from serving.preparations import Preparation
 from serving.prepared import Prepared
@@ -83,14 +85,27 @@ def test_a_small_picture_does_not_wait_for(dispatcher, first):
         begun.set()
         assert may_end.wait(PATIENCE_SECONDS)
 
-    (large,) = job(SPECIAL)[0].uploads
-    assert len(large.data) > LARGE_FILES
     slow, quick = asyncio.run(
         first_and_second(dispatcher(hold_up, sizes=(1, 8)), begun, may_end, job(*first), job(SMALL))
     )
 
     assert len(slow.results) == len(first)
     assert len(quick.results) == 1
+
+
+def test_a_picture_that_takes_long_is_decoded_in_another_process(dispatcher):
+    decoded_elsewhere = []
+
+    async def ask() -> ClassifyResponse:
+        made = dispatcher(lambda: None, sizes=(1, 8))
+        decode = made.decoder.decode
+        made.decoder.decode = lambda data, **limits: decoded_elsewhere.append(data) or decode(data, **limits)
+        return await made.classify(*job(SMALL, SPECIAL, SMALL))
+
+    answer = asyncio.run(ask())
+
+    assert len(decoded_elsewhere) == 1
+    assert [result.label is not None for result in answer.results] == [True] * 3
 
 
 def test_an_answer_far_longer_than_its_request_is_too_large(dispatcher):
@@ -113,3 +128,19 @@ def test_a_large_network_sees_large_pictures_at_the_same_time(dispatcher):
 
     assert [len(answer.results) for answer in answers] == [1, 1]
     assert not both.broken
+
+
+def test_a_request_whose_pictures_take_long_together_is_put_off():
+    checkpoint = Lane(lambda _: Elsewhere(0, put_off), seconds=0).checkpoint(Work())
+
+    with pytest.raises(PutOffError):
+        checkpoint()
+
+
+def test_a_request_that_nobody_waits_for_is_abandoned_in_any_lane():
+    work = Work()
+    work.abandon()
+
+    for lane in (quick_lane(1), Lane(lambda _: Elsewhere(0, put_off))):
+        with pytest.raises(AbandonedError):
+            lane.checkpoint(work)()

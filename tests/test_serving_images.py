@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError
+from serving.errors import (
+    NoContentError,
+    NoDigitError,
+    Problem,
+    TooLargeError,
+    UndecodableImageError,
+    UnsupportedTypeError,
+)
 from serving.images import check_content_type, decode_image
+from serving.preparations import preparation_of
+from serving.shrinking import Spare
 
 MAX_PIXELS = 1_000_000
 ORIENTATION = 0x0112
@@ -66,22 +75,78 @@ def test_what_is_no_image_is_undecodable(data):
     assert "Send" in raised.value.detail
 
 
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in [*chunks, (b"IEND", b"")]
+    )
+
+
+def png_header(side: int, colours: int) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", side, side, 8, colours, 0, 0, 0)
+
+
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_decompressed():
     """A few bytes can claim to be a picture of any size."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    bomb = png_of(png_header(60_000, 2), (b"IDAT", zlib.compress(b"")))
 
     with pytest.raises(TooLargeError, match="1,000,000"):
         decode_image(bomb, max_pixels=MAX_PIXELS)
+
+
+PALETTE, COLOUR, GREY = 3, 2, 0
+ROWS = {kind: (b"IDAT", zlib.compress((bytes(1 + 4 * n)) * 4)) for kind, n in ((PALETTE, 1), (COLOUR, 3))}
+PREPARATIONS = [
+    preparation_of({"preprocessing": kind, "resize_size": 256, "crop_size": 224})
+    for kind in ("digits", "photograph")
+]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(png_of(png_header(4, PALETTE), ROWS[PALETTE]), id="no palette"),
+        pytest.param(png_of(png_header(4, PALETTE), (b"PLTE", b""), ROWS[PALETTE]), id="an empty palette"),
+        pytest.param(png_of(png_header(4, PALETTE), (b"PLTE", b"ab"), ROWS[PALETTE]), id="half a colour"),
+        pytest.param(
+            png_of(png_header(4, PALETTE), (b"tRNS", bytes(300)), ROWS[PALETTE]), id="opacity alone"
+        ),
+        pytest.param(
+            png_of(png_header(4, PALETTE), (b"PLTE", bytes(9)), (b"tRNS", bytes(300)), ROWS[PALETTE]),
+            id="more opacities than colours",
+        ),
+        pytest.param(png_of(png_header(4, COLOUR), (b"tRNS", b"ab"), ROWS[COLOUR]), id="half an opacity"),
+        pytest.param(png_of(png_header(4, COLOUR), (b"tRNS", b"ababababab"), ROWS[COLOUR]), id="too much"),
+    ],
+)
+@pytest.mark.parametrize("preparation", PREPARATIONS, ids=["digits", "photographs"])
+def test_a_png_whose_palette_or_opacity_is_damaged_is_a_problem_or_a_picture(data, preparation):
+    """A palette is looked at only when it is used."""
+    with pytest.raises((UndecodableImageError, NoDigitError, NoContentError)):
+        preparation.prepare(decode_image(data, max_pixels=MAX_PIXELS, spare=preparation.spare))
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("spare", [None, Spare("shorter", 20)], ids=["whole", "smaller"])
+def test_a_jpeg_without_the_marker_of_its_end_is_decoded(missing, progressive, spare):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(noise), "JPEG", progressive=progressive)
+
+    seen = decode_image(whole[:-missing], max_pixels=MAX_PIXELS, spare=spare)
+
+    assert seen.tobytes() == decode_image(whole, max_pixels=MAX_PIXELS, spare=spare).tobytes()
+
+
+@given(missing=st.floats(0, 0.9), progressive=st.booleans(), seed=st.integers(0, 9))
+@settings(max_examples=50)
+def test_a_jpeg_that_lacks_a_part_of_its_picture_is_undecodable(missing, progressive, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (100, 150, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(noise), "JPEG", progressive=progressive)
+    cut = max(40, round(missing * len(whole)))
+
+    with pytest.raises(UndecodableImageError):
+        decode_image(whole[:-cut], max_pixels=MAX_PIXELS)
 
 
 def broken(kind: str) -> bytes:
