@@ -19,7 +19,7 @@ FEW_IMAGES = 8  # requests of more are answered beside the others, which are not
 MAX_PREDICTIONS = 100_000  # in one answer
 # Of decoding, that a picture for a large network may take in the threads that classify. There are several of
 # them, and they spend most of their time in the network anyway.
-LARGE_STEPS = 10 * QUICK_STEPS
+LARGE_STEPS = 4 * QUICK_STEPS
 
 Classify = Batcher[ClassifyJob, ClassifyResponse]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import arrays, claims, connections, dispatch, errors, shrinking, uploads
+from serving import arrays, claims, connections, dispatch, errors, images, uploads
 from serving.settings import Settings
 
 TESTS = Path(__file__).parent
@@ -23,7 +23,8 @@ FIXED = {
         uploads.MAX_CONTENT_TYPE,
         errors.MAX_NAME,
     ),
-    "Images of more than 4 megapixels": (1,),
+    "Pictures that a worker's decoding process": (1, images.QUICK_STEPS),
+    "Tiles or strips of a TIFF": (0, 0),
     "Scans, EXIF segments": (
         claims.MAX_SCANS,
         claims.MAX_EXIF_SEGMENTS,
@@ -72,10 +73,6 @@ def test_every_row_is_a_setting_or_one_of_the_fixed_limits():
 
     assert len(others) == len(FIXED)
     assert len(LIMITS) == SECURITY.split("## How it is tried")[0].count("\n| ") - 1  # but for the heading
-
-
-def test_a_picture_is_large_from_where_the_document_says():
-    assert SECURITY.count(f"| Images of more than {shrinking.LARGE_PIXELS // 10**6} megapixels") == 1
 
 
 def test_every_test_that_is_named_is_there():

@@ -6,6 +6,7 @@ Python's own tools do not see what Pillow's decoders take, so a process of its o
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -17,7 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.dispatch import LARGE_STEPS
+
 ROOT = Path(__file__).parent.parent
+SECURITY = (ROOT / "SECURITY.md").read_text()
 MEGA = 1_000_000
 KEPT = 60  # megabytes, for Python itself and for the next pictures, however large these are
 # Prepares the files that it is named, one after the other or at the same time, and says what came of each and
@@ -35,13 +39,13 @@ from serving.preparations import preparation_of
 from serving.settings import Settings
 from serving.uploads import Upload
 
-max_pixels, how, *paths = sys.argv[1:]
+max_pixels, steps, how, *paths = sys.argv[1:]
 sizes = {"resize_size": 256, "crop_size": 224}
 preparations = [preparation_of({"preprocessing": kind} | sizes) for kind in ("digits", "photograph")]
 
 limits, kept = Settings(max_pixels=max_pixels), []
 decoder = DecoderProcess(60)
-elsewhere = Elsewhere(0, partial(decoder.decode, checkpoint=lambda: None))
+elsewhere = Elsewhere(int(steps), partial(decoder.decode, checkpoint=lambda: None))
 
 def read(data):
     upload = Upload("", "", data)
@@ -80,9 +84,14 @@ print(json.dumps(answers))
 """
 
 
-def read_apart(paths: Sequence[Path], *, max_pixels: int, how: str = "in turn") -> list[tuple[list, int]]:
-    """What comes of each file, and how much more memory the process has taken by then."""
-    command = [sys.executable, "-c", READ, str(max_pixels), how, *map(str, paths)]
+def read_apart(
+    paths: Sequence[Path], *, max_pixels: int, steps: int = 0, how: str = "in turn"
+) -> list[tuple[list, int]]:
+    """What comes of each file, and how much more memory two processes have taken by then.
+
+    One of them decodes the pictures of more than some number of steps.
+    """
+    command = [sys.executable, "-c", READ, str(max_pixels), str(steps), how, *map(str, paths)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return [tuple(answer) for answer in json.loads(finished.stdout)]
@@ -223,6 +232,26 @@ def test_a_large_picture_takes_at_most_eight_bytes_for_each_pixel_that_one_may_h
 
     assert shapes == [[1, 28, 28], [3, 224, 224]]
     assert grown < (8 * 16 + KEPT) * MEGA
+
+
+@pytest.mark.parametrize(
+    ("image", "kind"),
+    [
+        pytest.param(Image.new("I", (1700, 1700), 9), "PNG", id="deep"),
+        pytest.param(Image.new("RGBA", (1700, 1700), (1, 2, 3, 4)), "PNG", id="transparent"),
+        pytest.param(Image.new("L", (400, 29_000), 9), "JPEG", id="long"),
+        pytest.param(Image.new("RGB", (1400, 1400), (1, 2, 3)), "WEBP", id="WebP"),
+    ],
+)
+def test_a_picture_that_is_decoded_where_it_is_classified_takes_as_little_memory_as_is_said(
+    image, kind, tmp_path
+):
+    """SECURITY.md promises it for each of CLASSIFY_THREADS."""
+    paths = written({"picture": encoded(image, kind)}, tmp_path)
+
+    ((_, grown),) = read_apart(paths, max_pixels=50 * MEGA, steps=LARGE_STEPS)
+
+    assert grown < int(re.search(r"(\d+) MB for\s+each of `CLASSIFY_THREADS`", SECURITY)[1]) * MEGA
 
 
 def test_large_pictures_that_end_early_are_not_kept_with_the_problem_that_they_have(large_files, tmp_path):
