@@ -3,11 +3,9 @@
 import gc
 import io
 import re
-import struct
 import threading
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,8 +14,8 @@ import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from bench.damage import IMAGES, extreme, flipped, truncated
 from serving.batches import Item, read_batch
 from serving.errors import Problem
 from serving.preparations import preparation_of
@@ -31,66 +29,6 @@ DIGITS = preparation_of({"preprocessing": "digits"})
 PHOTOGRAPHS = preparation_of({"preprocessing": "photograph", "resize_size": 32, "crop_size": 28})
 MOST_CPU_SECONDS = 2  # for one file, of the few milliseconds that it takes
 MOST_MEMORY = 200 * 2**20  # more than before, after them all
-EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\1\0", b"\xff\xff"]
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def tiled_tiff(picture: Image.Image, *, tile: int = 16) -> bytes:
-    """A grey TIFF in deflated tiles, which Pillow reads and does not write."""
-    padded = np.zeros((-(-picture.height // tile) * tile, -(-picture.width // tile) * tile), np.uint8)
-    padded[: picture.height, : picture.width] = np.asarray(picture)
-    rows, columns = range(0, padded.shape[0], tile), range(0, padded.shape[1], tile)
-    tiles = [zlib.compress(padded[y : y + tile, x : x + tile].tobytes()) for y in rows for x in columns]
-    starts = list(np.cumsum([8] + [len(data) for data in tiles]))
-    lists = starts[-1]
-    numbers = [(256, picture.width), (257, picture.height), (258, 8), (259, 8), (262, 1), (277, 1)]
-    tags = [struct.pack("<HHLL", tag, 4, 1, value) for tag, value in [*numbers, (322, tile), (323, tile)]]
-    tags += [struct.pack("<HHLL", 324, 4, len(tiles), lists)]
-    tags += [struct.pack("<HHLL", 325, 4, len(tiles), lists + 4 * len(tiles))]
-    tables = struct.pack(f"<{2 * len(tiles)}L", *starts[:-1], *map(len, tiles))
-    directory = struct.pack("<H", len(tags)) + b"".join(tags) + bytes(4)
-    return b"II*\0" + struct.pack("<L", lists + len(tables)) + b"".join(tiles) + tables + directory
-
-
-def images() -> dict[str, bytes]:
-    """One small picture in every format, and in the ways that each has of holding it."""
-    grey = Image.linear_gradient("L").resize((40, 30)).point(lambda level: 200 + level // 5)
-    grey.paste(20, (16, 5, 21, 25))  # something like a 1, in dark ink
-    colour = Image.merge("RGB", [grey, grey.point(lambda level: level * 0.9), grey])
-    clear = Image.merge("RGBA", [*colour.split(), grey.point(lambda level: 255 - level)])
-    deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    frames = {"save_all": True, "append_images": [colour.rotate(90), colour], "duration": 20}
-    modes = ["1", "L", "LA", "P", "RGB", "RGBA"]
-    tiffs = ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "raw"]
-    return {
-        **{f"PNG {mode}": encoded(clear.convert(mode, dither=Image.Dither.NONE), "PNG") for mode in modes},
-        "PNG 16-bit": encoded(deep, "PNG"),
-        "PNG with EXIF": encoded(colour, "PNG", exif=exif),
-        "PNG palette, transparent": encoded(colour.convert("P"), "PNG", transparency=3),
-        "JPEG": encoded(colour, "JPEG"),
-        "JPEG progressive": encoded(colour, "JPEG", progressive=True),
-        "JPEG CMYK": encoded(colour.convert("CMYK"), "JPEG"),
-        "JPEG turned": encoded(grey, "JPEG", exif=exif),
-        "GIF": encoded(colour.convert("P"), "GIF"),
-        "GIF animated": encoded(colour, "GIF", disposal=2, transparency=0, **frames),
-        "BMP": encoded(colour, "BMP"),
-        "BMP palette": encoded(colour.convert("P"), "BMP"),
-        "WebP": encoded(colour, "WEBP"),
-        "WebP lossless": encoded(clear, "WEBP", lossless=True, exif=exif),
-        "WebP animated": encoded(colour, "WEBP", **frames),
-        **{f"TIFF {name}": encoded(colour, "TIFF", compression=name) for name in tiffs},
-        "TIFF 16-bit": encoded(deep, "TIFF"),
-        "TIFF floats": encoded(grey.convert("F"), "TIFF", compression="tiff_lzw"),
-        "TIFF turned": encoded(colour, "TIFF", exif=exif),
-        "TIFF tiled": tiled_tiff(grey),
-    }
 
 
 def archives() -> dict[str, bytes]:
@@ -111,35 +49,8 @@ def archives() -> dict[str, bytes]:
     }
 
 
-IMAGES = images()
 ARCHIVES = archives()
 CORPUS = IMAGES | ARCHIVES
-
-
-def truncated(data: bytes) -> Iterator[bytes]:
-    """A file cut short at every sixteenth of its length."""
-    for sixteenth in range(1, 16):
-        yield data[: len(data) * sixteenth // 16]
-
-
-def flipped(data: bytes) -> Iterator[bytes]:
-    """A file with a few bytes other than they were, anywhere, and in its header."""
-    rng = np.random.default_rng(len(data))
-    for reach in [len(data)] * 30 + [min(len(data), 100)] * 30:
-        damaged = bytearray(data)
-        for position in rng.integers(0, reach, rng.integers(1, 6)):
-            damaged[position] ^= int(rng.integers(1, 256))
-        yield bytes(damaged)
-
-
-def extreme(data: bytes) -> Iterator[bytes]:
-    """A file with zero, or the largest number, where a length, an offset or a size may stand."""
-    rng = np.random.default_rng(len(data))
-    ends = [range(min(len(data), 64)), range(max(0, len(data) - 200), len(data))]
-    positions = [*ends[0], *rng.choice(ends[1], 30), *rng.integers(0, len(data), 20)]
-    for index, position in enumerate(positions):
-        value = EXTREMES[index % len(EXTREMES)]
-        yield data[:position] + value + data[position + len(value) :]
 
 
 def read(data: bytes, preparation=DIGITS) -> list[Item] | Problem:

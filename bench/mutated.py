@@ -1,0 +1,178 @@
+"""`python -m bench.mutated`: damaged pictures of every format by the thousand, and who notices them.
+
+It serves the newest model of the store on a free port, with the settings of the environment, and sends it
+pictures that were damaged at random, several in each request, from several clients. Meanwhile another client
+sends one digit after the other. Each damaged picture has to become an answer or a problem that is its own
+fault, and no digit may wait longer than it is allowed to. The exit status says whether all of that is so.
+"""
+
+import argparse
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import bentoml
+import numpy as np
+from bentoml.exceptions import NotFound
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from bench.bodies import form
+from bench.damage import mutated
+from bench.malformed.kinds import post
+from bench.processes import exit_on_signals
+from bench.questions import Question, UnfitServiceError, questions
+from bench.service import service
+from bench.wire import NoAnswerError, Wire
+from serving.commands import TRAINING_COMMANDS
+
+MODEL = "mnist"
+TOGETHER = 8  # pictures in a request, as many as are answered in the quick lane
+PAUSE_SECONDS = 0.005  # between two digits
+
+
+@dataclass
+class Seen:
+    """What became of the damaged pictures, and how long the digits took.
+
+    Attributes:
+        outcomes: How many pictures became a label, and how many a problem of which kind.
+        complaints: What was wrong with an answer.
+        seconds: From each digit's request to its answer.
+    """
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    complaints: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+def main() -> int:
+    options = parser().parse_args()
+    exit_on_signals()
+    try:
+        bentoml.models.get(f"{MODEL}:latest")
+    except NotFound:
+        command = TRAINING_COMMANDS[MODEL]
+        print(f"The model store holds no {MODEL!r}. Run `{command}` first.", file=sys.stderr)
+        return 1
+    seen = Seen()
+    with service() as (address, _):
+        host, _, port = address.partition(":")
+        try:
+            digit = questions(Wire(host, int(port)), options.seed)[0]
+        except (UnfitServiceError, NoAnswerError) as error:
+            print(f"The service cannot be tried: {error}", file=sys.stderr)
+            return 1
+        with asking(Wire(host, int(port)), digit, seen):
+            send_all((host, int(port)), seen, options)
+    return report(seen, options.limit)
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(prog="python -m bench.mutated", description=__doc__)
+    options.add_argument("--pictures", type=int, default=100_000, help="(default: %(default)s)")
+    options.add_argument(
+        "--clients", type=int, default=2, help="that send damaged pictures (default: %(default)s)"
+    )
+    options.add_argument("--seed", type=int, default=0, help="of the damage (default: %(default)s)")
+    options.add_argument(
+        "--limit", type=float, default=250, help="milliseconds that a digit may take (default: %(default)s)"
+    )
+    return options
+
+
+@contextmanager
+def asking(wire: Wire, digit: Question, seen: Seen) -> Iterator[None]:
+    """Have a digit asked again and again."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.wait(PAUSE_SECONDS):
+            began = time.perf_counter()
+            try:
+                complaint = digit.complaint(wire.ask(digit.sent))
+            except NoAnswerError as error:
+                complaint = f"digit: no answer ({error})"
+            seen.seconds.append(time.perf_counter() - began)
+            if complaint:
+                seen.complaints.append(complaint)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        asker.join()
+
+
+def send_all(address: tuple[str, int], seen: Seen, options: argparse.Namespace) -> None:
+    starts = range(0, options.pictures, TOGETHER)
+    groups = [range(start, min(start + TOGETHER, options.pictures)) for start in starts]
+    with (
+        ThreadPoolExecutor(options.clients) as clients,
+        tqdm(total=options.pictures, unit="pictures", disable=None) as progress,
+    ):
+        parts = [
+            clients.submit(
+                send, Wire(*address), groups[client :: options.clients], seen, options.seed, progress
+            )
+            for client in range(options.clients)
+        ]
+        for part in parts:
+            part.result()
+
+
+def send(wire: Wire, groups: Sequence[range], seen: Seen, seed: int, progress: tqdm) -> None:
+    for group in groups:
+        pictures = [mutated(np.random.default_rng([seed, index])) for index in group]
+        files = [("images", (name, data, "image/png")) for name, data in pictures]
+        body = form(files, {})
+        try:
+            answer = wire.ask(post("/classify", body.content, body.content_type))
+            outcomes = outcomes_of(answer.json())
+            if answer.status >= 500 or "internal-error" in outcomes or len(outcomes) != len(group):
+                seen.complaints.append(f"pictures {group}: {answer.status} {answer.body[:200]!r}")
+            seen.outcomes.update(outcomes)
+        except (NoAnswerError, KeyError, ValueError) as error:
+            seen.complaints.append(f"pictures {group}: {type(error).__name__} {error}")
+        progress.update(len(group))
+
+
+def outcomes_of(body: dict) -> list[str]:
+    """Return for each picture of a request what became of it: `read`, or the kind of its problem."""
+    results = body.get("results") or body.get("image_errors") or [{"error": body}]
+    return [kind_of(result["error"]) if "error" in result else "read" for result in results]
+
+
+def kind_of(problem: dict) -> str:
+    return str(problem["type"]).rpartition(":")[2]
+
+
+def report(seen: Seen, limit: float) -> int:
+    """Print what was seen, and return the exit status."""
+    table = Table("a damaged picture became", "pictures")
+    for outcome, count in seen.outcomes.most_common():
+        table.add_row(outcome, f"{count:,}")
+    milliseconds = 1000 * np.array(seen.seconds)
+    p50, p99, worst = np.percentile(milliseconds, [50, 99, 100])
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        f"{len(milliseconds):,} digits meanwhile: p50 {p50:.0f} ms, p99 {p99:.0f} ms, worst {worst:.0f} ms."
+    )
+    for complaint in seen.complaints[:20]:
+        console.print(complaint, markup=False)
+    if worst > limit:
+        console.print(f"A digit took longer than {limit:g} ms.")
+    return int(bool(seen.complaints) or worst > limit)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
