@@ -9,9 +9,10 @@ import resource
 import sys
 from collections import deque
 from functools import cache
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import uvicorn.config
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.errors import (
@@ -21,7 +22,7 @@ from serving.errors import (
     Problem,
     SlowClientError,
 )
-from serving.headers import answer_headers, request_id_of
+from serving.headers import answer_headers, check_host, request_id_of
 from serving.memory import is_out_of_memory
 from serving.responses import problem_response
 from serving.settings import settings
@@ -30,7 +31,19 @@ MAX_HEAD_BYTES = 64 * 2**10  # of the address and all headers of a request
 MAX_HEADERS = 200
 MAX_PIPELINED = 8  # requests that wait for the answer to one before them
 LINGER_SECONDS = 2  # in which a client that is still sending may read why it is sent away
-NOT_HTTP = "This is not an HTTP request ({reason}). Send one as RFC 9112 describes it."
+NOT_HTTP = "This is not an HTTP request: {part} cannot be read. Send one as RFC 9112 describes it."
+PARTS = {  # of a request, by a word of what the parser says is wrong with it
+    "present with": "Content-Length beside Transfer-Encoding",
+    "method": "the method",
+    "chunk": "a chunk",
+    "content-length": "Content-Length",
+    "transfer-encoding": "Transfer-Encoding",
+    "url": "the address",
+    "header": "a header",
+    "http/": "the version",
+    "version": "the version",
+    "dot": "the version",
+}
 OTHER_FILES = 200  # that a worker holds open beside its connections
 
 
@@ -55,7 +68,10 @@ def most_connections() -> int:
 class Connection(HttpToolsProtocol):
     """A connection whose client has to send headers in time, and not too many of them.
 
+    One that waits for the client's next request gives way where there are too many.
+
     Attributes:
+        idle: The connections of this process that wait for another request, longest first.
         turn_since: Since when it has been the client's turn to send, by the loop's clock.
         in_head: Whether a request has begun whose headers are not all there.
         head_bytes: How much of them is.
@@ -66,7 +82,10 @@ class Connection(HttpToolsProtocol):
         unparsed_bytes: How much has come since it last did.
         waiting_heads: Sizes of the headers of requests that wait for the answer to one before them.
         unsent_bytes: How much the client had still to read when that was last looked at.
+        received: What came last.
     """
+
+    idle: ClassVar[dict["Connection", None]] = {}  # since a set would have no order
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -77,16 +96,26 @@ class Connection(HttpToolsProtocol):
         self.turn_since = self.loop.time()
         self.timer = self.loop.call_later(settings().read_timeout_seconds, self.check_time)
         if len(self.connections) > most_connections():
-            transport.abort()
+            self.give_way()
+
+    def give_way(self) -> None:
+        """Close the connection that has waited for its next request for longest, or else this one."""
+        longest = next(iter(self.idle), None)
+        if longest is None or longest.transport.get_write_buffer_size():  # it has not read its answer yet
+            self.transport.abort()
+        else:
+            del self.idle[longest]
+            longest.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.timer.cancel()
+        self.idle.pop(self, None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.is_refused:
             return
-        self.has_progressed = False
+        self.has_progressed, self.received = False, data
         super().data_received(data)
         # The parser keeps what belongs together, be it a header or what may follow a body, until it has all.
         self.unparsed_bytes = 0 if self.has_progressed else self.unparsed_bytes + len(data)
@@ -95,6 +124,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.idle.pop(self, None)
         self.in_head, self.head_bytes, self.turn_since = True, 0, self.loop.time()
         self.has_progressed = True
 
@@ -124,6 +154,10 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MAX_PIPELINED:
             self.give_up(MalformedRequestError("Wait for answers before you send more requests."))
+        try:
+            check_host(self.headers, self.parser.get_http_version())
+        except MalformedRequestError as problem:
+            self.give_up(problem)
         n_waiting = len(self.pipeline)
         super().on_headers_complete()
         self.in_head = False
@@ -139,6 +173,8 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if len(self.pipeline) < n_waiting:
             self.waiting_heads.popleft()
+        elif not self.in_head and not self.transport.is_closing():
+            self.idle[self] = None
         self.turn_since = self.loop.time()
 
     @property
@@ -159,7 +195,7 @@ class Connection(HttpToolsProtocol):
             return
         left = self.seconds_left()
         if left > 0:
-            self.look_again(left)
+            self.look_again(min(left, patience))  # by when another request may have begun
         elif self.in_head and not self.is_refused:
             self.refuse(
                 SlowClientError(
@@ -175,8 +211,8 @@ class Connection(HttpToolsProtocol):
         patience = settings().read_timeout_seconds
         if not self.is_answered and (self.is_refused or not self.in_head):
             return patience  # it waits, or sends a body, which has its time where it is read
-        if not self.in_head and self.cycle is not None and self.cycle.more_body:
-            patience = settings().timeout_seconds  # for the rest of a body that has its answer already
+        if not self.in_head and self.cycle is not None:  # for the rest of a body that has its answer already
+            patience = settings().timeout_seconds if self.cycle.more_body else self.timeout_keep_alive
         return self.turn_since + patience - self.loop.time()
 
     def look_again(self, seconds: float) -> None:
@@ -184,18 +220,31 @@ class Connection(HttpToolsProtocol):
         self.timer = self.loop.call_later(seconds, self.check_time)
 
     def _should_upgrade(self) -> bool:
-        return False  # a WebSocket would pass by all limits, and nothing here speaks over one
+        """Return whether a request that the parser holds for one of another protocol is to be read again."""
+        return bool(self.parser.get_method() != b"CONNECT")  # which has no body
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing to the log of what any client may ask for; it is answered as if it had not."""
+    def handle_websocket_upgrade(self) -> None:
+        """Read a request as if it had not asked for another protocol (RFC 9110, 7.8).
 
-    def send_400_response(self, msg: str) -> None:
+        The parser takes what follows its headers, be it a body or the next request, for the other protocol.
+        A WebSocket would pass by all limits, and nothing here speaks over one.
+        """
+        (offset,) = sys.exception().args  # type: ignore[union-attr] # of what has come, where the parser stopped
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self.received = b"\r\n".join([*lines, b"", self.received[offset:]])
+        super().data_received(self.received)
+
+    def send_400_response(self, _msg: str) -> None:
         """Refuse what is not HTTP, which uvicorn has found, or what there was no memory for."""
         error = sys.exception()
         if error is not None and is_out_of_memory(error.__context__):
             self.refuse(OutOfMemoryError())
         else:
-            self.refuse(self.problem or MalformedRequestError(NOT_HTTP.format(reason=error or msg)))
+            self.refuse(self.problem or MalformedRequestError(NOT_HTTP.format(part=part_of(error))))
 
     def refuse(self, problem: Problem) -> None:
         """Say why the connection is closed, and close it once the client has had time to read it."""
@@ -216,6 +265,12 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         else:
             self.transport.close()
+
+
+def part_of(error: BaseException | None) -> str:
+    """Return which part of a request an error of the parser is about, in words that are not the parser's."""
+    said = str((error and error.__context__) or error).lower()
+    return next((part for word, part in PARTS.items() if word in said), "it")
 
 
 def headers_too_large() -> HeadersTooLargeError:

@@ -7,10 +7,15 @@ from random import Random
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.errors import MalformedRequestError
+
 RawHeaders = Iterable[tuple[bytes, bytes]]
 
 REQUEST_ID = "X-Request-ID"
 WELL_FORMED = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+HOST = re.compile(
+    rb"(\[[0-9A-Za-z:._~!$&'()*+,;=%-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?"
+)  # RFC 3986, 3.2
 SAFE = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -35,6 +40,22 @@ def request_id_of(headers: RawHeaders) -> str:
         if name == RAW_REQUEST_ID and WELL_FORMED.fullmatch(value):
             return value.decode("ascii")
     return f"{ids.getrandbits(128):032x}"
+
+
+def check_host(headers: RawHeaders, version: str) -> None:
+    """Refuse a request that does not say whom it is for (RFC 9112, 3.2).
+
+    Raises:
+        MalformedRequestError: It has more than one Host header, or one that is no host, or none and is not of
+            HTTP/1.0.
+    """
+    hosts = [value for name, value in headers if name == b"host"]
+    if len(hosts) != 1 and (hosts or version != "1.0"):
+        raise MalformedRequestError(f"The request has {len(hosts) or 'no'} Host headers. Send one.")
+    if hosts and not HOST.fullmatch(hosts[0].strip(b" \t")):
+        raise MalformedRequestError(
+            "The Host header names no host. Send a name or address, and perhaps a port."
+        )
 
 
 def answer_headers(headers: RawHeaders, request_id: str) -> list[tuple[bytes, bytes]]:

@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         gt=0,
         description="How long a client may take to send its headers, or pause while it sends a body.",
     )
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        description="How long a connection stays open that waits for its next request. Let it be longer than "
+        "the proxy in front waits, which would otherwise send a request as the connection closes.",
+    )
     grace_seconds: int = Field(
         7, ge=1, description="How long requests in progress may take to finish when the service is stopped."
     )

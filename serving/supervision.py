@@ -26,6 +26,7 @@ logger = logging.getLogger("bentoml.driftbento")
 
 CHECK_EVERY_SECONDS = 1
 GRACE_OPTION = "--timeout-graceful-shutdown"  # of BentoML's workers
+KEEP_ALIVE_OPTION = "--timeout-keep-alive"
 KILL_AFTER_SECONDS = 1  # after the grace period, in which workers end by themselves unless they hang
 
 
@@ -40,6 +41,8 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
     def __init__(self, name: str, cmd: str, args: Sequence[str], **options: Any) -> None:
         if GRACE_OPTION not in args:
             args = [*args, GRACE_OPTION, str(settings().grace_seconds)]
+        if KEEP_ALIVE_OPTION not in args:
+            args = [*args, KEEP_ALIVE_OPTION, str(settings().keep_alive_seconds)]
         self.grace_seconds = int(args[args.index(GRACE_OPTION) + 1])
         self.roll = Roll.create(options["numprocesses"])
         self.is_over = False

@@ -109,9 +109,10 @@ def test_a_thousand_connections_over_which_nothing_comes_are_closed_and_keep_nob
 
 def test_connections_over_the_limit_are_closed_at_once_and_the_others_stay(store, serve):
     with serve(store, MAX_CONNECTIONS="5") as client, ExitStack() as stack:
+        worker = worker_of(client)
         client.close()
         held = [stack.enter_context(connected(client)) for _ in range(5)]
-        wait_until(lambda: answered(held[4]))
+        wait_until(lambda: {one.getsockname()[1] for one in held} <= ports_of(worker))
         with connected(client) as one_more:
             try:
                 closed = one_more.recv(1)
