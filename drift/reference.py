@@ -252,7 +252,8 @@ class Reference:
             known = {"certificate": certificate, "source": facts["source"]}
             return cls(features, probabilities, facts["lengthscale"], collections, bank, sums, **known)
         except (DriftError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise InvalidReferenceError(f"{name} is no drift reference that can be used: {error}") from error
+            why = f": {error}" if isinstance(error, DriftError) else ", since parts of it are missing."
+            raise InvalidReferenceError(f"{name} is no drift reference that can be used{why}") from error
 
     @classmethod
     def load(cls, path: Path) -> "Reference":

@@ -118,7 +118,9 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
             only_arrays = all(name.endswith(".npy") for name in loaded.zip.namelist())
             return {name: loaded[name] for name in loaded.files} if only_arrays else {}
     except Exception as error:  # NumPy, zipfile and its decompressors raise a dozen types on damaged files
-        raise UnreadableSamplesError(f"{path} is damaged, or holds objects: {error}") from error
+        raise UnreadableSamplesError(
+            f"{path} is damaged, or holds objects. Save arrays of numbers, with numpy.save or numpy.savez."
+        ) from error
 
 
 def read_idx(path: Path) -> npt.NDArray[np.uint8] | None:
@@ -138,7 +140,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8] | None:
             start = file.read(len(IDX_UINT8_MAGIC))
             data = start + file.read() if start == IDX_UINT8_MAGIC else b""
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UnreadableSamplesError(f"{path} is damaged: {error}") from error
+        raise UnreadableSamplesError(f"{path} is damaged: it cannot be unpacked to its end.") from error
     if not data:
         return None
     dimensions = data[3] if len(data) > 3 else 0

@@ -37,7 +37,7 @@ def unpack(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )  # of the header, which safetensors reads but does not return
         header = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(FORMAT, "{}"))
     except (SafetensorError, ValueError, AttributeError) as error:
-        raise InvalidReferenceError(f"{name} is damaged or no drift reference: {error}") from error
+        raise InvalidReferenceError(f"{name} is damaged, or no drift reference.") from error
     if not isinstance(header, dict) or header.get("version") != VERSION:
         raise InvalidReferenceError(
             f"{name} is no drift reference of format version {VERSION}: fit it again with this version."

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from itertools import islice, pairwise
 
-from serving.errors import MAX_NAME, Problem, TooLargeError, UndecodableImageError, echo
+from serving.errors import MAX_NAME, Problem, TooLargeError, UndecodableImageError
 from serving.settings import Settings
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
@@ -29,10 +29,8 @@ def open_archive(filename: str, data: bytes, limits: Settings) -> zipfile.ZipFil
         check_members(archive.infolist(), len(data), limits)
     except (Problem, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - zipfile raises a dozen types on damaged archives
-        raise UndecodableImageError(
-            f"{filename} is a damaged archive ({echo(error)}). Send it again."
-        ) from None
+    except Exception:  # noqa: BLE001 - zipfile raises a dozen types on damaged archives
+        raise UndecodableImageError(f"{filename} is a damaged archive. Send it again.") from None
     return archive
 
 
@@ -103,10 +101,8 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
             data = file.read(member.file_size + 1)  # to read all there is would unpack all there is
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - zipfile and zlib raise a dozen types on damaged members
-        raise UndecodableImageError(
-            f"{name} is damaged in the archive ({echo(error)}). Pack it anew."
-        ) from None
+    except Exception:  # noqa: BLE001 - zipfile and zlib raise a dozen types on damaged members
+        raise UndecodableImageError(f"{name} is damaged in the archive. Pack it anew.") from None
     if len(data) != member.file_size:
         raise UndecodableImageError(
             f"{name} has {len(data):,} bytes and not the {member.file_size:,} that the archive says."

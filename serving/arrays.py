@@ -1,6 +1,7 @@
 """NumPy's files of images, read without copying or unpickling them, or trusting the size that they claim."""
 
 import ast
+import math
 import struct
 
 import numpy as np
@@ -23,7 +24,7 @@ def read_array(filename: str, data: bytes) -> Pixels:
         UndecodableImageError: It is damaged, or an array of something else.
     """
     try:
-        header, offset = read_header(data)
+        header, offset = read_header(filename, data)
         shape, column_major, kind = header["shape"], header["fortran_order"], header["descr"]
         # Of any other type not even the description is made into one: it may be a program to unpickle.
         if kind not in UINT8:
@@ -31,28 +32,39 @@ def read_array(filename: str, data: bytes) -> Pixels:
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
             raise UndecodableImageError(f"{filename} has the shape {echo(shape)}. Send {ARRAY_SHAPES}.")
         pixels = np.frombuffer(data, dtype=np.uint8, offset=offset)
+        if pixels.size != math.prod(shape):
+            raise UndecodableImageError(
+                f"{filename} is damaged: it has {pixels.size:,} bytes for the shape {echo(shape)}. "
+                "Send it again."
+            )
         return pixels.reshape(shape, order="F" if column_major else "C")
     except (Problem, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways
-        raise UndecodableImageError(
-            f"{filename} is a damaged NumPy file ({echo(error)}). Send it again."
-        ) from None
+    except Exception:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways
+        raise UndecodableImageError(f"{filename} is a damaged NumPy file. Send it again.") from None
 
 
-def read_header(data: bytes) -> tuple[dict[str, object], int]:
-    """Return the header of a `.npy` file, and where the array begins."""
+def read_header(filename: str, data: bytes) -> tuple[dict[str, object], int]:
+    """Return the header of a `.npy` file, and where the array begins.
+
+    Raises:
+        UndecodableImageError: It is of another version, long, or of something else.
+    """
     version = data[6], data[7]
     if version not in LENGTH_OF_HEADER:
-        raise ValueError(f"version {version[0]}.{version[1]} of the format, where 1.0 or 2.0 is known")
+        raise UndecodableImageError(
+            f"{filename} is a damaged NumPy file, or of version {version[0]}.{version[1]}. Send version 1.0."
+        )
     length_format = LENGTH_OF_HEADER[version]
     start = len(NPY_MAGIC) + 2 + struct.calcsize(length_format)
     (length,) = struct.unpack_from(length_format, data, len(NPY_MAGIC) + 2)
     if length > MAX_HEADER_BYTES:
-        raise ValueError(f"a header of {length:,} bytes, where {MAX_HEADER_BYTES} are enough")
+        raise UndecodableImageError(
+            f"{filename} is a damaged NumPy file: its header has over {MAX_HEADER_BYTES} bytes."
+        )
     header = ast.literal_eval(bytes(data[start : start + length]).decode("latin-1").strip())
     if not isinstance(header, dict) or header.keys() != {"descr", "fortran_order", "shape"}:
-        raise ValueError("a header of another kind")
+        raise UndecodableImageError(f"{filename} is a damaged NumPy file. Send {ARRAY_SHAPES}.")
     return header, start + length
 
 

@@ -168,6 +168,26 @@ def test_an_archive_that_cannot_be_used_is_a_problem_that_says_why(upload, error
     assert raised.value.detail
 
 
+@pytest.mark.parametrize("kind", ["-a", "-'|u1'", "{[]: 1}", "(" * 50, "1 if a else b", "'\\ud800'"])
+def test_what_is_wrong_with_an_array_is_said_in_words_that_are_not_pythons(kind):
+    with pytest.raises(UndecodableImageError) as raised:
+        read(with_header(plain(kind)))
+
+    said = raised.value.detail
+    assert "a.npy" in said
+    assert [word for word in ("0x", "ast.", "<", "line 1", "unhashable", "codec") if word in said] == []
+
+
+@pytest.mark.parametrize("cut", [slice(0, -30), slice(0, 60)], ids=str)
+def test_what_is_wrong_with_an_archive_is_said_in_words_that_are_not_pythons(cut):
+    data = archive({"a.png": png(IMAGES[0]), "b.png": png(IMAGES[1])}).data
+
+    with pytest.raises(UndecodableImageError) as raised:
+        read(Upload("a.zip", "", b"PK\x03\x04" + data[cut]))
+
+    assert raised.value.detail == "a.zip is a damaged archive. Send it again."
+
+
 def test_an_array_that_claims_to_be_huge_takes_no_memory():
     """The header says a terabyte; the file has a few bytes."""
     small = npy(np.zeros((2, 4, 4), np.uint8)).data
