@@ -129,6 +129,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         endpoints.state.document = document
         self.mount_asgi_app(endpoints)
         app = super().to_asgi(is_main=is_main)
+        app.router.redirect_slashes = False  # as of the endpoints
         app.user_middleware = leaner(app.user_middleware)
         return AnswerHeaders(ProblemDocuments(app))
 

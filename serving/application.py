@@ -17,7 +17,7 @@ from serving import page
 from serving.admission import HeldAnswers, Room
 from serving.dispatch import Dispatcher
 from serving.errors import Problem
-from serving.intake import Intake
+from serving.intake import Intake, check_query
 from serving.metrics import metrics
 from serving.middleware import BodyLimit
 from serving.registry import Registry
@@ -42,6 +42,7 @@ def response(content: BaseModel) -> Response:
 
 async def get_models(request: Request) -> Response:
     """Say which models are loaded, and what is known of them."""
+    check_query(request)
     return response(request.app.state.registry.describe())
 
 
@@ -78,6 +79,7 @@ endpoints = Starlette(
         ClientDisconnect: answer_disconnect,
     },
 )
+endpoints.router.redirect_slashes = False  # to whatever host the client has named
 
 
 def answer_for(registry: Registry) -> None:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from serving.abandonment import Work, while_connected
 from serving.admission import Queue, Room
+from serving.errors import MAX_ECHO, MalformedRequestError
 from serving.memory import enough_memory
 from serving.settings import Settings
 from serving.uploads import FormType, Submission, read_submission
@@ -47,6 +48,7 @@ class Intake(Generic[FormType]):
             Problem: It is not let in, or cannot be answered.
             ClientDisconnect: The client has left.
         """
+        check_query(request)
         self.queue.check()  # before anything is read that would have been sent for nothing
         with enough_memory(), self.room.for_request() as held:
             submission = await read_submission(
@@ -62,3 +64,17 @@ class Intake(Generic[FormType]):
                         return await self.answer(submission, work)
             finally:  # or work that is abandoned while it waits for its turn would hold them until then
                 submission.uploads.clear()
+
+
+def check_query(request: Request) -> None:
+    """Refuse a request that says something where nobody reads it.
+
+    Raises:
+        MalformedRequestError: It has a query string.
+    """
+    if query := request.url.query:
+        name = query.partition("=")[0][:MAX_ECHO]
+        raise MalformedRequestError(
+            f"The query string holds {name!r}, which nothing reads. Leave it out: fields are sent in the "
+            "form, beside the images."
+        )

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -89,16 +91,24 @@ def words_of(body: bytes, status: int, scope: Scope) -> str:
         return f"There is nothing at {path}. GET /docs.json lists what there is."
     if status == 405:
         return f"{path} does not take {scope['method']}. GET /docs.json says what it takes."
+    if b"range" in dict(scope["headers"]) and status in {400, 416}:
+        return f"The Range header asks for no part of {path}. Send bytes=FIRST-LAST within it, or none."
     text = body.decode("utf-8", errors="replace").strip()
     try:
         said: Any = json.loads(text)
     except ValueError:
-        return text
+        return text or f"{HTTPStatus(status).phrase}."
     if isinstance(said, list) and said:
         said = said[0]
     if isinstance(said, dict):
         said = said.get("error") or said.get("detail") or text
     return str(said)
+
+
+def declared_length(headers: Mapping[bytes, bytes]) -> int:
+    """Return how long a body says it is, or 0 where it does not say so."""
+    digits = headers.get(b"content-length", b"").lstrip(b"0")  # of which there may be more than int takes
+    return int(digits) if digits.isdigit() else 0
 
 
 class BodyLimit:
@@ -120,13 +130,11 @@ class BodyLimit:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         headers = dict(scope["headers"])
-        declared = headers.get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.max_bytes:
+        declared = declared_length(headers)
+        if declared > self.max_bytes:
             if b"expect" not in headers:  # a client that asks first has not sent the body yet
                 await self.drain(receive)
-            problem = TooLargeError(
-                f"The request has {int(declared):,} bytes. Send at most {self.max_bytes:,}."
-            )
+            problem = TooLargeError(f"The request has {declared:,} bytes. Send at most {self.max_bytes:,}.")
             return await problem_response(problem.document())(scope, receive, send)
         received = 0
         unread = False

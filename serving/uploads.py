@@ -1,7 +1,7 @@
 """Reading multipart requests: the files under `images`, the fields beside them, and nothing else."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Generic, TypeVar
@@ -26,6 +26,14 @@ FILES_FIELD = "images"
 MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
 MAX_CONTENT_TYPE = 1000  # characters
 UPLOAD_BYTES = 600  # that Python takes for a file beside its own
+ENCODING_HEADERS = ("content-encoding", "transfer-encoding", "content-transfer-encoding")
+NO_ENCODING = ("", "identity", "chunked", "binary", "8bit", "7bit")
+FAULTS = {  # of a form, by a word of what the parser says
+    "content-length": "a part is not as long as it says",
+    "line break": "its lines do not end with a carriage return and a line feed",
+    "boundary": "its parts are not divided by the boundary that the content type names",
+    "header": "the headers of a part cannot be read",
+}
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
 )
@@ -90,7 +98,7 @@ async def read_submission(
             f"Nothing of the body has come for {pause_seconds:g} seconds. Send it without pauses."
         ) from None
     except MultipartError as error:
-        raise MalformedRequestError(f"The form is damaged ({error.args[0]}). {HOW_TO_SEND}") from None
+        raise MalformedRequestError(f"The form is damaged: {fault_of(error)}. {HOW_TO_SEND}") from None
     if not uploads:
         raise MalformedRequestError(f"The request holds no image. {HOW_TO_SEND}")
     return Submission(validated(fields, form_type), uploads)
@@ -100,9 +108,10 @@ def boundary_of(request: Request) -> str:
     """Return what stands between the parts of a form.
 
     Raises:
-        UnsupportedTypeError: The request is no form.
-        MalformedRequestError: Its content type names no boundary, or a charset other than UTF-8.
+        UnsupportedTypeError: The request is no form, or one that is compressed.
+        MalformedRequestError: Its content type names no boundary.
     """
+    check_encoding("request", request.headers.items())
     given = request.headers.get("content-type", "")
     if len(given) > MAX_CONTENT_TYPE:  # to take a long one apart takes seconds
         raise MalformedRequestError(
@@ -116,12 +125,29 @@ def boundary_of(request: Request) -> str:
             f"The request's content type is {media_type[:MAX_ECHO] or 'missing'}. {HOW_TO_SEND}"
         )
     named = {name.lower(): str(value) for name, value in reversed(options)}  # the first of a name counts
-    charset, boundary = named.get("charset", "utf-8"), named.get("boundary", "")
-    if charset.lower() not in ("utf-8", "utf8"):
-        raise MalformedRequestError(f"The form's charset is {charset[:MAX_ECHO]}. Send utf-8.")
+    boundary = named.get("boundary", "")  # and a charset means nothing (RFC 7578, 5.1.2)
     if not boundary:
         raise MalformedRequestError(f"The content type names no boundary. {HOW_TO_SEND}")
     return boundary
+
+
+def check_encoding(what: str, headers: Iterable[tuple[str, str]]) -> None:
+    """Refuse what is not sent as it is.
+
+    Raises:
+        UnsupportedTypeError: It is compressed, or written in letters.
+    """
+    for name, value in headers:
+        if name.lower() in ENCODING_HEADERS and value.strip().lower() not in NO_ENCODING:
+            raise UnsupportedTypeError(
+                f"The {what}'s {name.title()} is {value[:MAX_ECHO]}. Send it as it is, without one."
+            )
+
+
+def fault_of(error: MultipartError) -> str:
+    """Return what is wrong with a form, in words that are not the parser's."""
+    said = str(error.args[0]).lower()
+    return next((fault for word, fault in FAULTS.items() if word in said), "its last boundary is missing")
 
 
 class Parts:
@@ -153,6 +179,7 @@ class Parts:
         Raises:
             MultipartError: The form is damaged.
             MalformedRequestError: A field or a file is not one that is taken.
+            UnsupportedTypeError: A part is encoded.
             TooLargeError: There are too many files.
         """
         if self.parser._state is multipart._COMPLETE:  # for which it has no public name
@@ -170,6 +197,7 @@ class Parts:
     def begin(self, segment: MultipartSegment) -> None:
         self.name, self.data = decoded(segment.name), bytearray()
         self.filename, self.content_type = segment.filename, segment.content_type or ""
+        check_encoding("part", segment.headerlist)
         if self.filename is None:
             check_field(self.fields, self.name)
         elif self.name != FILES_FIELD:

@@ -32,8 +32,8 @@ STATIC = [
     pytest.param(
         "GET", "/static_content/index.css", {"headers": {"Range": "bytes=9999999-"}}, 416, id="none"
     ),
-    pytest.param("GET", "/static_content", {}, 307, id="a folder"),
-    pytest.param("GET", "/classify/", {}, 307, id="a slash too many"),
+    pytest.param("GET", "/static_content", {}, 404, id="a folder"),
+    pytest.param("GET", "/classify/", {}, 404, id="a slash too many"),
 ]
 REFUSED = [
     pytest.param("GET", "/nowhere", {}, 404, id="nowhere"),

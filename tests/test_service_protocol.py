@@ -115,6 +115,36 @@ def test_a_request_says_once_whom_it_is_for(service, headers, status):
     assert status == 200 or "Host header" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [
+        pytest.param("/classify", "0" * 4400, 400, id="no body"),
+        pytest.param("/classify", "0" * 9000 + "5", 400, id="five bytes"),
+        pytest.param("/classify", "0" * 9000 + "100000000000", 413, id="too many bytes"),
+        pytest.param("/models", "0" * 4400, 200, id="no body of a request that has none"),
+    ],
+)
+def test_a_length_of_thousands_of_digits_is_no_defect(service, path, length, status):
+    method = "GET" if path == "/models" else "POST"
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    expect = "Expect: 100-continue\r\n" if status == 413 else ""
+    body = "hello" if length.endswith("5") else ""
+
+    answer = wire_to(service).ask(f"{head}{expect}Content-Length: {length}\r\n\r\n{body}".encode())
+
+    assert answer.status == status, answer.body
+
+
+def test_a_form_that_was_compressed_on_its_way_is_refused_by_name(service):
+    head = b"POST /drift HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    coding = b"Transfer-Encoding: gzip, chunked\r\n\r\n"
+
+    answer = wire_to(service).ask(head + coding + b"5\r\nhello\r\n0\r\n\r\n")
+
+    assert answer.status == 415
+    assert "Transfer-Encoding is gzip, chunked" in answer.json()["detail"]
+
+
 def test_a_connection_waits_for_its_next_request_for_as_long_as_the_setting_says(store, serve):
     """And for longer than its headers may take."""
     settings = {"KEEP_ALIVE_SECONDS": "4", "READ_TIMEOUT_SECONDS": "1"}

@@ -73,6 +73,33 @@ def test_more_files_than_are_taken_are_too_many():
         parse(one * 4 + b"--x--", max_images=3)
 
 
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        pytest.param(b"--y\r\n" + b"a" * 100, "boundary that the content type names", id="boundary"),
+        pytest.param(HEADER + b'name="images"\r\nX\r\n\r\n', "headers of a part", id="header"),
+        pytest.param(b"--x\r\nContent-Disposition: form-data\n\n", "carriage return", id="line feeds"),
+        pytest.param(HEADER + b'name="model"\r\nContent-Length: x\r\n\r\n', "as long as", id="length"),
+        pytest.param(HEADER + b'name="model"\r\n\r\nabc', "last boundary is missing", id="no end"),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said_in_words_that_are_not_the_parsers(form, says):
+    with pytest.raises(MalformedRequestError, match=says) as raised:
+        parse(form, chunk_bytes=1000)
+
+    assert "segment" not in raised.value.detail
+    assert "Parser" not in raised.value.detail
+
+
+@pytest.mark.parametrize("encoding", ["binary", "8bit", "7bit", "Binary"])
+def test_a_part_that_says_that_it_is_as_it_is_is_taken(encoding):
+    encoded = HEADER + b'name="images"; filename="a"\r\nContent-Transfer-Encoding: ' + encoding.encode()
+
+    submission = parse(encoded + b"\r\n\r\nabc\r\n--x--\r\n")
+
+    assert [upload.data for upload in submission.uploads] == [b"abc"]
+
+
 def test_a_form_that_is_cut_off_is_damaged():
     whole = HEADER + b'name="images"; filename="a"\r\n\r\nabc\r\n--x--\r\n'
 
@@ -88,6 +115,8 @@ def test_a_form_that_is_cut_off_is_damaged():
         ('multipart/form-data; boundary="a b"', b"a b"),
         ("multipart/form-data; boundary=----=_Part_1", b"----=_Part_1"),
         ("Multipart/Form-Data; charset=UTF-8; boundary=abc", b"abc"),
+        ("multipart/form-data; boundary=abc; charset=ISO-8859-1", b"abc"),
+        ('multipart/form-data; charset="no-such"; boundary=abc', b"abc"),
     ],
 )
 def test_the_boundary_is_found_however_it_is_named(content_type, boundary):

@@ -123,10 +123,15 @@ def chunks_without_an_end(_: random.Random) -> bytes:
     return send(b"5\r\n--x\r\n\r\n", ("Transfer-Encoding", "chunked"))
 
 
+@malformed(400, "the request is empty")
+def length_of_zeros(generator: random.Random) -> bytes:
+    return send(b"", ("Content-Length", "0" * generator.randrange(4000, 9000)))
+
+
 @malformed(413, "send at most")
 def length_over_the_limit(generator: random.Random) -> bytes:
-    length = generator.randrange(2**27, 2**40)
-    return send(b"", ("Content-Length", str(length)), ("Expect", "100-continue"))
+    length = "0" * generator.randrange(9000) + str(generator.randrange(2**27, 2**40))
+    return send(b"", ("Content-Length", length), ("Expect", "100-continue"))
 
 
 @malformed(413, "send at most", is_slow=True)

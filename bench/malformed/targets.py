@@ -2,7 +2,7 @@
 
 import random
 
-from bench.malformed.kinds import ENDPOINTS, malformed, request
+from bench.malformed.kinds import ENDPOINTS, FORM_TYPE, PNG, file, form, malformed, request
 
 
 @malformed(404, "there is nothing at")
@@ -42,6 +42,19 @@ def body_for_get(generator: random.Random) -> bytes:
 @malformed(405, "does not take")
 def post_to_models(_: random.Random) -> bytes:
     return request("POST", "/models?" + "a=b&" * 100, [("Content-Length", "0")])
+
+
+@malformed(404, "there is nothing at")
+def endpoint_with_a_slash_too_many(generator: random.Random) -> bytes:
+    return request(generator.choice(["GET", "POST"]), generator.choice(ENDPOINTS) + "/")
+
+
+@malformed(400, "query string")
+def field_in_the_query_string(generator: random.Random) -> bytes:
+    body = form(file(PNG))
+    query = generator.choice(["detector=ks", "top_k=3", "model", "=", "a=b&" * 1000, "%ff%00"])
+    headers = [("Content-Type", FORM_TYPE), ("Content-Length", str(len(body)))]
+    return request("POST", f"{generator.choice(ENDPOINTS)}?{query}", headers, body)
 
 
 @malformed(404, "there is nothing at")
