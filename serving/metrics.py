@@ -22,6 +22,7 @@ from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
 
 DETECTORS: Sequence[str] = get_args(DriftDetector)
 RESULTS = {True: "drift", False: "no_drift"}
+MAX_UNSEEN_CLASSES = 100  # of a model with more, a class is there once it was found
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -96,7 +97,7 @@ class Metrics:
         """Say which models there are, and begin to say how much memory this process holds.
 
         What will be counted of them is there from now on, as zero: from nothing, nobody can say by how much
-        the first request has raised it.
+        the first request has raised it. Only classes are not, where there are very many.
         """
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
@@ -158,7 +159,10 @@ class Meter:
     def __init__(self, to: Metrics, model: str, labels: Sequence[str]) -> None:
         self.to = to
         self.model = model
-        self.images = [to.images.labels(model, label) for label in labels]
+        self.labels = labels
+        self.images = dict[int, Counter]()
+        for class_id in range(len(labels) if len(labels) <= MAX_UNSEEN_CLASSES else 0):
+            self.count_class(class_id, 0)
         self.confidence = to.confidence.labels(model)
         self.classify_images = to.batch_images.labels(model, "/classify")
         self.classify_decode = to.step_seconds.labels(model, "/classify", "decode")
@@ -176,8 +180,13 @@ class Meter:
         self.classify_decode.observe(decode)
         self.classify_predict.observe(predict)
         for top in best:
-            self.images[top[0].class_id].inc()
+            self.count_class(top[0].class_id, 1)
             self.confidence.observe(top[0].probability)
+
+    def count_class(self, class_id: int, images: int) -> None:
+        if class_id not in self.images:
+            self.images[class_id] = self.to.images.labels(self.model, self.labels[class_id])
+        self.images[class_id].inc(images)
 
     def count_rejected(self, problems: Iterable[Problem]) -> None:
         """Count images that cannot be used, each with the problem that it has."""

@@ -258,6 +258,38 @@ def test_doubtful_images_and_blank_ones_are_counted_by_what_is_wrong_with_them(c
     assert value(client, PREFIX + "images_rejected_total", model="mnist", reason="no-digit") == 1
 
 
+@pytest.mark.parametrize(
+    ("model", "n_classes", "at_first", "after"),
+    [
+        pytest.param("few", 100, {str(number): 0 for number in range(100)}, 100, id="a hundred classes"),
+        pytest.param("many", 1000, {}, 2, id="a thousand"),
+    ],
+)
+def test_of_many_classes_only_those_that_were_found_are_there(model, n_classes, at_first, after):
+    """A thousand, nearly all of them zero, were 104 kB at each scrape."""
+    meter = Meter(metrics(), model, [str(number) for number in range(n_classes)])
+    before = counted(model)
+
+    for class_id in (7, n_classes - 1, 7):
+        best = [[Prediction(label=str(class_id), class_id=class_id, probability=0.99)]]
+        meter.count_classified(best, decode=1e-4, predict=1e-4)
+    found = counted(model)
+
+    assert before == at_first
+    assert len(found) == after
+    assert {label: count for label, count in found.items() if count} == {"7": 2, str(n_classes - 1): 1}
+
+
+def counted(model: str) -> dict[str, float]:
+    """Return how many images this process has counted of each class of a model."""
+    samples = [sample for family in metrics().images.collect() for sample in family.samples]
+    return {
+        sample.labels["label"]: sample.value
+        for sample in samples
+        if sample.name == PREFIX + "images_classified_total" and sample.labels["model"] == model
+    }
+
+
 def test_to_measure_a_digit_takes_some_microseconds():
     """A digit is answered in 700, of which this takes 30, and 10 where nothing else runs between."""
     meter = Meter(metrics(), "measured", ["0"])
