@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from itertools import islice, pairwise
 
 from serving.errors import MAX_NAME, Problem, TooLargeError, UndecodableImageError
+from serving.files import is_hidden
 from serving.settings import Settings
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 DIRECTORY_ENTRY = re.compile(rb"PK\x01\x02")
 LOCAL_HEADER_BYTES = 30  # and the member's name
 ENCRYPTED = 0x1  # in a member's flags
+HIDDEN, FOLDER = 0x02, 0x10  # in a member's attributes, as DOS and Windows have them
+# A picture may have a folder of its own, and a Mac packs both twice, the second time under __MACOSX.
+ENTRIES_OF_A_PICTURE, ENTRIES_OF_A_SYSTEM = 4, 100
 FREE_UNPACKED_BYTES = 2**20  # to which even a file of zeros may unpack
 
 
@@ -26,7 +30,7 @@ def open_archive(filename: str, data: bytes, limits: Settings) -> zipfile.ZipFil
     try:
         check_directory(data, limits.max_images)
         archive = zipfile.ZipFile(io.BytesIO(data))
-        check_members(archive.infolist(), len(data), limits)
+        check_members(visible_members(archive), len(data), limits)
     except (Problem, MemoryError):
         raise
     except Exception:  # noqa: BLE001 - zipfile raises a dozen types on damaged archives
@@ -39,7 +43,7 @@ def check_directory(data: bytes, max_members: int) -> None:
 
     The bytes that begin an entry may also be found elsewhere, so that the exact number is looked at later.
     """
-    enough = 2 * max_members
+    enough = ENTRIES_OF_A_PICTURE * max_members + ENTRIES_OF_A_SYSTEM
     if len(list(islice(DIRECTORY_ENTRY.finditer(data), enough + 1))) > enough:
         raise TooLargeError(
             f"The archive holds more than {enough} files. Send at most {max_members} at a time."
@@ -73,14 +77,19 @@ def check_members(members: Sequence[zipfile.ZipInfo], size: int, limits: Setting
 
 
 def visible_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the members but for folders, and the files that systems add by themselves."""
-    return [member for member in archive.infolist() if not is_hidden(member)]
+    """Return the members but for folders and what systems add by themselves, with / in their names."""
+    members = archive.infolist()
+    for member in members:
+        member.filename = member.filename.replace("\\", "/")  # as Python does where folders are so separated
+    return [member for member in members if not (is_folder(member) or is_left_out(member))]
 
 
-def is_hidden(member: zipfile.ZipInfo) -> bool:
-    *folders, name = member.filename.split("/")  # of a folder, nothing follows its last slash
-    is_folder = bool(folders) and not name
-    return is_folder or any(part.startswith((".", "__MACOSX")) for part in (*folders, name))
+def is_folder(member: zipfile.ZipInfo) -> bool:
+    return member.filename.endswith("/") or bool(member.external_attr & FOLDER and not member.file_size)
+
+
+def is_left_out(member: zipfile.ZipInfo) -> bool:
+    return is_hidden(member.filename) or bool(member.external_attr & HIDDEN)
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

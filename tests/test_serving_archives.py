@@ -184,6 +184,78 @@ def test_a_usual_archive_is_read(method):
     ]
 
 
+def test_only_pictures_count_towards_the_limit_of_an_archive():
+    """An archive of a Mac has each folder once more, and each picture, under __MACOSX."""
+    members = {}
+    for index in range(20):
+        members |= {f"{index}/": b"", f"{index}/a.png": png(index), f"{index}/.DS_Store": b"?"}
+        members |= {f"__MACOSX/{index}/": b"", f"__MACOSX/{index}/._a.png": b"?"}
+
+    items = read(packed(members))
+
+    assert [item.filename for item in items] == [f"{index}/a.png" for index in range(20)]
+    with pytest.raises(TooLargeError, match="21 files"):
+        read(packed(members | {"one more.png": png(1)}))
+
+
+def test_what_is_never_unpacked_does_not_count_towards_the_size():
+    data = packed({"a.png": png(10), "__MACOSX/._a.png": bytes(9 * 2**20)})
+
+    (item,) = read(data)
+
+    assert item.filename == "a.png"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Thumbs.db", "photos/thumbs.db", "photos/ehthumbs.db", "photos/desktop.ini", "Photos/Desktop.ini"),
+        *("$RECYCLE.BIN/1.png", "System Volume Information/1.png", "photos\\Thumbs.db", "photos\\"),
+        *(
+            "__MACOSX/photos/._1.png",
+            "__macosx/1.png",
+            ".ipynb_checkpoints/1-checkpoint.png",
+            "photos\\.1.png",
+        ),
+        *("photos/@eaDir/1.png/SYNOPHOTO_THUMB_S.png", "photos/Icon\r"),
+    ],
+)
+def test_what_systems_add_by_themselves_is_left_out(name):
+    items = read(packed({"photos/1.png": png(10), name: png(20)}))
+
+    assert [item.filename for item in items] == ["photos/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("photos\\1.png", "photos/1.png"),
+        ("./1.png", "./1.png"),
+        ("../1.png", "../1.png"),
+        ("photos/thumbs.db.png", "photos/thumbs.db.png"),
+    ],
+)
+def test_a_picture_is_read_whatever_separates_its_folders(name, shown):
+    (item,) = read(packed({name: png(10)}))
+
+    assert item.filename == shown
+    assert (item.content.pixels == 10).all()
+
+
+@pytest.mark.parametrize("attribute", [0x02, 0x10], ids=["hidden", "a folder"])
+def test_what_windows_marks_as_hidden_or_as_a_folder_is_left_out(attribute):
+    """Windows' own archives mark both in the attributes, and some end no folder's name in a slash."""
+    marked = zipfile.ZipInfo("marked")
+    marked.external_attr = attribute
+    stream = io.BytesIO(packed({"a.png": png(10)}))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr(marked, b"")
+
+    items = read(stream.getvalue())
+
+    assert [item.filename for item in items] == ["a.png"]
+
+
 def test_an_archive_with_the_directory_of_large_ones_is_read(monkeypatch):
     monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
     data = packed({"a.png": png(10), "b.png": png(20)})
