@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
-from drift.fitting import Recipe, fit_certified, usual_kernel
+from drift.fitting import Recipe, fit_certified, mention_copies, usual_kernel
 from drift.images import SeenImages, blur_of, load_model, see
 from drift.reference import ALL_KERNELS, Reference
 from drift.samples import Samples, read_features
@@ -46,6 +46,7 @@ def fit(options: argparse.Namespace) -> int:
     if images and images.failed:
         show_failed(images.failed)
         return ERROR
+    mention_copies(samples)
     recipe = Recipe(
         kernels=options.kernels or ALL_KERNELS,
         max_batch=options.max_batch,

@@ -20,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from drift.errors import InvalidReferenceError, UnreadableSamplesError
-from drift.fitting import Recipe, fit_certified
+from drift.fitting import Recipe, fit_certified, mention_copies
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
 from serving.answers import image_errors
@@ -134,6 +134,7 @@ def fit_on_images(
             f"{len(seen.failed)} of the images cannot be used; mend or remove them. The first: "
             f"{first.filename}: {first.error.detail}"
         )
+    mention_copies(seen.samples)
     blur = partial(blur_of, classifier, seen.inputs)
     return fit_certified(seen.samples, Recipe(seed=seed), blur=blur, progress=progress)
 

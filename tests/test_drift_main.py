@@ -72,6 +72,9 @@ def features(tmp_path) -> Path:
     generator = np.random.default_rng(0)
     for name, size, shift in (("held_out", 600, 0), ("same", 50, 0), ("drifted", 50, 1)):
         np.save(tmp_path / f"{name}.npy", generator.normal(shift, size=(size, 4)))
+    logits = generator.normal(size=(600, 10))
+    np.savez(tmp_path / "logits.npz", features=np.load(tmp_path / "held_out.npy"), probabilities=logits)
+    np.save(tmp_path / "black.npy", np.zeros((600, 4)))
     np.save(tmp_path / "nan.npy", np.full((100, 4), np.nan))
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
@@ -186,7 +189,7 @@ def test_no_sample_is_in_two_uses(features, monkeypatch):
     assert reference.certificate.n_held_out == 240
 
 
-def test_copies_of_a_sample_stay_in_one_use(features, monkeypatch):
+def test_a_few_copies_of_a_sample_stay_in_one_use(features, monkeypatch, capsys):
     certified = []
 
     def watch(reference, held_out, **options):
@@ -203,6 +206,7 @@ def test_copies_of_a_sample_stay_in_one_use(features, monkeypatch):
     assert not in_both
     assert len(reference) == 600
     assert len(reference.features.unique(dim=0)) == 300
+    assert "1,200 of the 1,200 samples are the same to the model as others" in capsys.readouterr().err
 
 
 def test_the_seed_says_who_is_in_the_reference(features):
@@ -336,6 +340,8 @@ def test_a_reference_of_another_model_is_refused(in_process, images, held_out, t
             ["score", "--reference", "{fitted}", "--detector", "ks", "{features}/same.npy"],
             "without softmax outputs",
         ),
+        (["score", "--reference", "{fitted}", "{features}/logits.npz"], "logits.softmax(dim=1)"),
+        (["fit", "{features}/logits.npz", "--out", "{features}/r"], "logits.softmax(dim=1)"),
         (["score", "--model", "none:such", "{images}/folder"], "bentoml models list"),
         (["score", "--model", "mnist", "{features}"], "There is no image"),
         (["fit", "{features}/held_out.npy", "--out", "{features}/no/where"], "no such folder"),
@@ -343,12 +349,13 @@ def test_a_reference_of_another_model_is_refused(in_process, images, held_out, t
             ["fit", "{features}/same.npy", "--out", "{features}/r", "--certificate-share", "0.95"],
             "50 samples are too few",
         ),
-        (["fit", "{features}/same.npy", "--out", "{features}/r"], "takes 32 held-out samples"),
+        (["fit", "{features}/same.npy", "--out", "{features}/r"], "Give at least 78"),
         (
             ["fit", "{features}/held_out.npy", "--out", "{features}/r", "--max-batch", "9"],
             "batches of at most 9",
         ),
         (["fit", "{features}/held_out.npy", "--out", "{features}"], "is a folder"),
+        (["fit", "{features}/black.npy", "--out", "{features}/r"], "600 are black.npy[0]"),
         (["fit", "{features}/nan.npy", "--out", "{features}/r"], "NaN"),
         (["score", "--reference", "{fitted}", "{features}/nan.npy"], "NaN"),
         (["score", "--model", "/x", "{images}/folder"], "bentoml models list"),
