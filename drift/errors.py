@@ -10,6 +10,7 @@ DriftError
 ├── TooManyPermutationsError    more permutations than the reference holds, or none
 ├── UnknownKernelError          a kernel that does not exist, or that the reference was not fitted with
 ├── MissingProbabilitiesError   a test of softmax outputs on a reference that has none
+├── NotProbabilitiesError       logits, or other numbers, where softmax outputs should be
 ├── IndividualSamplesError      one score a sample, of a detector that scores a batch as a whole
 ├── UnreadableSamplesError      a file that holds neither features nor images, or a damaged one
 ├── NotFittedError              a detector that was not fitted
@@ -57,6 +58,10 @@ class UnknownKernelError(DriftError):
 
 class MissingProbabilitiesError(DriftError):
     """The test looks at softmax outputs, and the reference was fitted without any."""
+
+
+class NotProbabilitiesError(DriftError):
+    """What was given as softmax outputs is none: logits, most likely."""
 
 
 class IndividualSamplesError(DriftError):

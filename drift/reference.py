@@ -32,6 +32,7 @@ from drift.kernels import (
     make_kernel,
     median_distance,
 )
+from drift.probabilities import check_probabilities
 
 MAX_BATCH = 1000
 N_PERMUTATIONS = 999
@@ -172,6 +173,7 @@ class Reference:
             FeatureShapeError: The three do not fit together.
             FeatureTypeError: They are not floating-point numbers.
             NonFiniteFeaturesError: A value is NaN or infinite.
+            NotProbabilitiesError: The probabilities are no softmax outputs.
             UnknownKernelError: There is no such kernel, or the lengthscale would be zero.
             ValueError: max_batch or n_permutations is out of range.
         """
@@ -289,6 +291,7 @@ def check_samples(features: Tensor, probabilities: Tensor) -> None:
             f"{tuple(features.shape)} and {tuple(probabilities.shape)}."
         )
     check_numbers(features, probabilities)
+    check_probabilities(probabilities)
 
 
 def checked_lengthscale_sample(sample: Tensor, features: Tensor) -> Tensor:

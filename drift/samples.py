@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from drift.errors import UnreadableSamplesError
+from drift.errors import NotProbabilitiesError, UnreadableSamplesError
+from drift.probabilities import check_probabilities
 
 Array = npt.NDArray[np.generic]
 
@@ -87,6 +88,10 @@ def features_in(path: Path) -> tuple[Tensor, Tensor | None] | None:
         raise UnreadableSamplesError(
             f"{path} holds {len(matrix)} features, and softmax outputs of {len(outputs)} samples."
         )
+    try:
+        check_probabilities(outputs)
+    except NotProbabilitiesError as error:
+        raise UnreadableSamplesError(f"{path}: {error}") from error
     return matrix, outputs
 
 

@@ -16,6 +16,7 @@ from drift import (
     InvalidReferenceError,
     MissingProbabilitiesError,
     NonFiniteFeaturesError,
+    NotProbabilitiesError,
     Reference,
     UnknownKernelError,
     mmd_permutation_test,
@@ -182,6 +183,9 @@ def test_the_file_is_one_that_safetensors_reads(tmp_path):
         pytest.param({"features": torch.full((9, 3), torch.nan)}, NonFiniteFeaturesError, id="NaN"),
         pytest.param({"lengthscale_sample": torch.eye(3) / 0}, NonFiniteFeaturesError, id="infinite"),
         pytest.param({"probabilities": torch.ones(20, 3).long()}, FeatureTypeError, id="integers"),
+        pytest.param({"probabilities": draw(20, 7)}, NotProbabilitiesError, id="logits"),
+        pytest.param({"probabilities": torch.ones(20, 3)}, NotProbabilitiesError, id="not adding up"),
+        pytest.param({"probabilities": draw(20, 7).log_softmax(1)}, NotProbabilitiesError, id="logarithms"),
         pytest.param({"max_batch": 1}, ValueError, id="batches of one"),
         pytest.param({"n_permutations": 0}, ValueError, id="no permutation"),
     ],
@@ -189,6 +193,12 @@ def test_the_file_is_one_that_safetensors_reads(tmp_path):
 def test_what_makes_no_reference_is_refused(arguments, error):
     with pytest.raises(error):
         fit(**arguments)
+
+
+def test_probabilities_may_have_been_rounded_to_bfloat16():
+    outputs = torch.randn(20, 1000, generator=torch.Generator().manual_seed(7)).softmax(dim=1).bfloat16()
+
+    assert fit(probabilities=outputs.float()).outputs.shape == (20, 1000)
 
 
 def test_a_reference_without_softmax_outputs_says_so_when_they_are_needed():

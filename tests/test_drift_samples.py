@@ -66,10 +66,11 @@ def test_images_are_no_features(tmp_path, arrays):
         ({"features": np.array(1.0)}, r"shape \(\)"),
         ({"features": FEATURES, "probabilities": np.array(1.0)}, r"shape \(\)"),
         ({"features": FEATURES * 1e300}, "too large for float32"),
+        ({"features": FEATURES, "probabilities": FEATURES}, r"wrong\.npz: .*softmax\(dim=1\)"),
     ],
     ids=[
         *("a vector", "integers", "too few outputs", "images of floats", "pickled objects"),
-        *("a number", "a number of outputs", "huge numbers"),
+        *("a number", "a number of outputs", "huge numbers", "logits"),
     ],
 )
 def test_what_can_be_no_features_is_refused(tmp_path, arrays, message):
