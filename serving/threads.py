@@ -6,22 +6,26 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # what a container may use, as microseconds per microseconds
+CGROUP = Path("/sys/fs/cgroup")
+# What a container may use of each period, both in microseconds, as versions 2 and 1 of cgroups say it.
+QUOTAS = (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"])
 
 
 def cores() -> int:
     """Return how many cores this process may use: those that it may run on, within its container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = CPU_QUOTA.read_text().split()
-        return min(allowed, max(1, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no container, or one without a quota ("max")
-        return allowed
+    for files in QUOTAS:
+        with suppress(OSError, ValueError):  # another version, no container, or one without a quota ("max")
+            quota, period = (int(part) for name in files for part in (CGROUP / name).read_text().split())
+            if quota > 0:  # version 1 says -1 where there is none
+                return min(allowed, math.ceil(quota / period))
+    return allowed
 
 
 def start_threads(count: int, name: str) -> ThreadPoolExecutor:

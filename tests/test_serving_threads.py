@@ -1,9 +1,13 @@
 """Threads: what is cancelled while it waits is never begun, and what is begun keeps its thread."""
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from serving import threads
 from serving.threads import in_thread, start_threads
 
 
@@ -39,3 +43,36 @@ def test_threads_that_are_started_beforehand_are_all_there():
     assert len(started) == 3
     assert done == 1
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("files", "used"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "1000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "1000000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+    ids=[
+        "one and a half, by version 2",
+        "one and a half, by version 1",
+        "a hundredth",
+        "more than there are",
+        "no quota, by version 2",
+        "no quota, by version 1",
+        "no cgroup",
+    ],
+)
+def test_no_more_cores_are_used_than_the_quota_of_the_container_keeps_busy(
+    monkeypatch, tmp_path, files, used
+):
+    (tmp_path / "cpu").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(threads, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+    assert threads.cores() == used
