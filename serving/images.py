@@ -20,8 +20,7 @@ from serving.blocks import give_back_large_blocks
 from serving.claims import check_header, scans_of_jpeg
 from serving.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError, echo
 from serving.limits import MAX_SIDE
-from serving.modes import plain
-from serving.shrinking import Spare, shrunk
+from serving.shrinking import Spare, plain, shrunk
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -4,6 +4,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from serving.shrinking import is_deep
+
 # White is the end of the smallest range that holds a picture: a camera's 10, 12 or 14 bits are kept in 16.
 # Floating-point levels go up to 1, and a little beyond where the picture was resized.
 WHITES = (255, 1023, 4095, 16383, 65535)
@@ -56,20 +58,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
     image = image.convert("RGBA")
     image = image.crop(image.getchannel("A").getbbox())
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def plain(image: Image.Image) -> Image.Image:
-    """Return an image whose pixels are what they show, neither indices of a palette nor a transparent colour.
-
-    A palette's faults come to light when it is used, which is to be while the image is decoded.
-    """
-    if image.mode not in {"LA", "La", "RGBA", "RGBa"} and image.has_transparency_data and not is_deep(image):
-        return image.convert("LA" if image.mode in {"1", "L"} else "RGBA")
-    return image.convert("RGB") if image.mode in {"P", "PA"} else image
-
-
-def is_deep(image: Image.Image) -> bool:
-    return image.mode in {"I", "F"} or image.mode.startswith("I;16")
 
 
 def deep_to_greyscale(image: Image.Image) -> Image.Image:

@@ -52,11 +52,22 @@ def is_large(image: Image.Image) -> bool:
 
 
 def averageable(image: Image.Image) -> Image.Image:
-    """Return an image in a mode whose pixels have a mean; those of a palette's indices mean nothing."""
+    """Return an image in a mode whose pixels have a mean."""
     if image.mode.startswith("I;16"):
         return image.convert("I")
-    if image.mode in {"I", "F", "LA", "La", "RGBA", "RGBa"}:
-        return image
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode))
+    picture = plain(image)
+    return picture.convert("L") if picture.mode == "1" else picture
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """Return an image whose pixels are what they show, neither indices of a palette nor a transparent colour.
+
+    A palette's faults come to light when it is used, which is to be while the image is decoded.
+    """
+    if image.mode not in {"LA", "La", "RGBA", "RGBa"} and image.has_transparency_data and not is_deep(image):
+        return image.convert("LA" if image.mode in {"1", "L"} else "RGBA")
+    return image.convert("RGB") if image.mode in {"P", "PA"} else image
+
+
+def is_deep(image: Image.Image) -> bool:
+    return image.mode in {"I", "F"} or image.mode.startswith("I;16")

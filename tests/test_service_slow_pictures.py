@@ -1,8 +1,6 @@
 """Small files of huge pictures: their senders wait, and nobody else."""
 
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +9,8 @@ import pytest
 from PIL import Image
 from processes import worker_of
 
-SIDE = 7000  # just under the 50 megapixels that a picture may have
+from bench.bombs import SIDE, deep_png
+
 ALL_OTHERS = 5  # digits that are answered while one slow request is, at the least
 
 
@@ -19,18 +18,6 @@ def encoded(image: Image.Image, kind: str, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
-
-
-def deep_png() -> bytes:
-    """A PNG of four colours of 16 bits each, which is 400 times as large when it is unpacked."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packer = zlib.compressobj(1)
-    rows = b"".join(packer.compress(b"\x04" + bytes(8 * SIDE)) for _ in range(SIDE)) + packer.flush()
-    header = struct.pack(">IIBBBBB", SIDE, SIDE, 16, 6, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def jpeg_of_scans() -> bytes:
