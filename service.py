@@ -6,6 +6,7 @@ these are imported where only workers come.
 """
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import bentoml
 from _bentoml_sdk import Service  # the class that `bentoml.service` makes; it has no public name
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.log import SERVER_LOGGING_CONFIG  # nor has its configuration
 from bentoml.exceptions import BentoMLException
 from bentoml.images import Image
@@ -29,6 +31,7 @@ from starlette.responses import JSONResponse
 from serving.commands import MEND, TRAINING_COMMANDS
 from serving.errors import ModelNotLoadedError
 from serving.logs import write_json
+from serving.metric_files import FOLDER_VARIABLE, make_folder
 from serving.settings import settings
 from serving.workers import Roll, end_with_parent
 
@@ -118,6 +121,12 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         self.models = list(found_models())
+
+    def inject_config(self) -> None:
+        super().inject_config()
+        if FOLDER_VARIABLE not in os.environ:  # as it is in workers
+            home = Path(BentoMLContainer.bentoml_home.get())
+            BentoMLContainer.prometheus_multiproc_dir.set(make_folder(home))
 
     def to_asgi(self, is_main: bool = True) -> Any:
         from serving.application import endpoints
@@ -236,7 +245,6 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
     context is for endpoints of another kind than those here.
     """
     from _bentoml_impl.server.app import ContextMiddleware  # BentoML's middleware has no public names
-    from bentoml._internal.configuration.containers import BentoMLContainer
     from bentoml._internal.server.http.access import AccessLogMiddleware
     from bentoml._internal.server.http.instruments import RunnerTrafficMetricsMiddleware
     from bentoml._internal.server.http.traffic import MaxConcurrencyMiddleware, TimeoutMiddleware

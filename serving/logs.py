@@ -6,7 +6,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
 from pythonjsonlogger.json import JsonFormatter
@@ -14,6 +14,7 @@ from pythonjsonlogger.json import JsonFormatter
 from serving.headers import request_id
 
 logger = logging.getLogger("python")  # of what nobody has caught
+service_logger = logging.getLogger("bentoml.driftbento")
 
 # What BentoML and uvicorn add to each record for the sake of their own formats.
 OTHERS_FORMAT = ("levelname_bracketed", "service_name", "request_id", "color_message")
@@ -70,3 +71,9 @@ def log_uncaught(
     kind: type[BaseException], error: BaseException | None, traceback: TracebackType | None
 ) -> None:
     logger.critical("%s: %s", kind.__name__, error, exc_info=(kind, error or kind(), traceback))
+
+
+def refuse_to_start(reason: str) -> NoReturn:
+    """Say in the log why the service cannot start, and end this process with status 1."""
+    service_logger.critical("%s", reason)
+    raise SystemExit(1)

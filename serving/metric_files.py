@@ -1,13 +1,20 @@
-"""The room that a worker's metrics take on disk, taken before there is none left.
+"""Where the workers' metrics are, and the room that they take on disk, taken before there is none left.
 
 Workers share their metrics through files that are mapped into memory. As prometheus_client makes them they
 are holes, for which the system finds room when something is counted; on a full disk it kills the worker.
 """
 
+import atexit
+import fcntl
 import os
+import shutil
 import struct
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from serving.logs import refuse_to_start
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 USED = struct.Struct("i")  # bytes, with which each file begins
@@ -22,6 +29,53 @@ ROOM: Mapping[str, int] = {
     "gauge_livesum": 2**16,
     "gauge_mostrecent": 2**16,
 }
+
+
+def make_folder(home: Path) -> str:
+    """Return a new folder for the metrics of the workers that this process starts, removed when it ends.
+
+    It is in BentoML's home, or among temporary files where nothing can be made there.
+
+    Raises:
+        SystemExit: Nothing can be made there either.
+    """
+    try:
+        folder = make_locked_folder(home / "metrics")
+    except OSError:
+        try:
+            folder = tempfile.mkdtemp(prefix="driftbento-metrics-")
+        except OSError as error:
+            refuse_to_start(
+                f"The service needs a folder that it can write to, and can make none in {home} or where "
+                f"temporary files go, such as in /tmp ({error.strerror})."
+            )
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def make_locked_folder(place: Path) -> str:
+    """Return a new folder that is locked as long as this process lives; remove those that are not locked.
+
+    They are of processes that were killed.
+    """
+    place.mkdir(exist_ok=True)
+    with locked(place, fcntl.LOCK_EX):  # so that nobody finds the new one before it is locked
+        for left in place.iterdir():
+            with suppress(BlockingIOError), locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = tempfile.mkdtemp(dir=place)
+        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)
+    return folder
+
+
+@contextmanager
+def locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def reserve() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 
 def own_home(home: Path, factory: pytest.TempPathFactory) -> Path:
-    """Return a BENTOML_HOME with the models of another, since in one services empty each other's metrics."""
+    """Return a BENTOML_HOME with the models of another, in which nothing else is."""
     own = factory.mktemp("home")
     (own / "models").symlink_to(home / "models")
     return own
@@ -35,10 +35,19 @@ def on_small_disk(home: Path, size: str, then: str = "true") -> list[str]:
         size: As mount takes it.
         then: What the shell does first, there.
     """
-    mount = f'mount -t tmpfs -o size={size} tmpfs "$BENTOML_HOME" && {then} && exec "$@"'
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh"]
+    return with_mounts(home, f'mount -t tmpfs -o size={size} tmpfs "$BENTOML_HOME" && {then}')
+
+
+def with_mounts(home: Path, mount: str) -> list[str]:
+    """Return what to put before a command that is to find other file systems than everybody else.
+
+    Args:
+        home: The BENTOML_HOME that it has.
+        mount: Commands for a shell, which mount them.
+    """
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{mount} && exec "$@"', "sh"]
     environment = os.environ | {"BENTOML_HOME": str(home)}
     tried = subprocess.run([*command, "true"], env=environment, capture_output=True, check=False)
     if tried.returncode:
-        pytest.skip(f"needs to mount a tmpfs: {tried.stderr.decode().strip()}")
+        pytest.skip(f"needs to mount file systems: {tried.stderr.decode().strip()}")
     return command

@@ -68,7 +68,7 @@ def test_all_that_a_worker_counts_has_its_room_from_the_start(
         service.client.post("/drift", files=as_files(held_out.images[:2]))
         service.client.get("/metrics")
         (worker,) = service.workers
-        files = list(home.glob(f"prometheus_multiproc_dir/*_{worker.pid}.db"))
+        files = list(home.glob(f"metrics/*/*_{worker.pid}.db"))
         room = {path.name: (path.stat().st_blocks * 512, path.stat().st_size) for path in files}
         worker.kill()
         service.wait_for(lambda: service.workers not in ([], [worker]) and service.is_ready())
