@@ -32,7 +32,7 @@ from serving.commands import MEND, TRAINING_COMMANDS
 from serving.errors import ModelNotLoadedError
 from serving.logs import write_json
 from serving.metric_files import FOLDER_VARIABLE, make_folder
-from serving.settings import settings
+from serving.settings import is_log_json, settings
 from serving.workers import Roll, end_with_parent
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # BentoML looks for modules beside this file only until it has loaded it, and some are imported later.
 sys.path.append(str(Path(__file__).parent))
 logger = logging.getLogger("bentoml.driftbento")
-if settings().log_format == "json":
+if is_log_json():
     write_json(SERVER_LOGGING_CONFIG)
 
 # The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and

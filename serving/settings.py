@@ -1,13 +1,15 @@
 """What an operator can set, each by an environment variable of the same name in capitals."""
 
+import os
 from functools import cache
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.keys import read_keys, read_origins
 from serving.limits import MAX_PIXELS, MAX_SIDE
+from serving.logs import refuse_to_start
 
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "float32", "bfloat16"]
@@ -104,5 +106,23 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Return the settings, read from the environment once."""
-    return Settings()
+    """Return the settings, read from the environment once.
+
+    Raises:
+        SystemExit: Some cannot be used, as the log then says.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        refuse_to_start(f"The service cannot start with these settings. {words_of(error)}")
+
+
+def words_of(error: ValidationError) -> str:
+    """Return which variables are wrong and what is right, without what they hold, which may be a key."""
+    said = {str(one["loc"][0]).upper(): one["msg"].removeprefix("Value error, ") for one in error.errors()}
+    return " ".join(f"{variable}: {words.removesuffix('.')}." for variable, words in said.items())
+
+
+def is_log_json() -> bool:
+    """Return whether the log is to be JSON, which says so even if other settings are wrong."""
+    return any(name.upper() == "LOG_FORMAT" and value == "json" for name, value in os.environ.items())
