@@ -117,7 +117,7 @@ class AccessLog:
             if message["type"] == "http.response.body" and not message.get("more_body"):
                 host, port = scope.get("client") or ("-", 0)
                 facts = {
-                    "client": f"{host}:{port}",
+                    "client": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
                     "method": scope["method"],
                     "path": scope["raw_path"][:MAX_NAME].decode("latin-1"),  # in which no line can end
                     "status": status,

@@ -6,7 +6,8 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 
 port = os.environ.get("PORT") or os.environ.get("BENTOML_PORT") or 3000
-connection = HTTPConnection("127.0.0.1", int(port), timeout=5)
+host = os.environ.get("BENTOML_HOST") or "127.0.0.1"  # of all addresses, 0.0.0.0 or ::, it connects to one
+connection = HTTPConnection(host, int(port), timeout=5)
 try:
     connection.request("GET", "/readyz")
     answer = connection.getresponse()
