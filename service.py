@@ -68,12 +68,9 @@ class SlimImage(Image):  # type: ignore[misc] # BentoML is not typed
                 f"The model store holds no model to put into the bento. Run {commands} first."
             )
         frozen = super().freeze(bento_fs, *arguments, **options)
-        shutil.copytree(
-            RECIPE,
-            bento_fs / "env" / "docker",
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
+        docker = bento_fs / "env" / "docker"
+        (docker / "entrypoint.sh").rename(docker / "bentoml.sh")  # the recipe's own entrypoint.sh calls it
+        shutil.copytree(RECIPE, docker, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         for path in bento_fs.rglob("*"):  # which a checkout may keep for its owner alone
             path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
         return frozen

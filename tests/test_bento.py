@@ -62,6 +62,14 @@ def test_the_image_installs_no_compiler(bento):
     assert "USER bentoml" in dockerfile
 
 
+def test_the_image_starts_with_a_script_of_this_project_which_calls_bentomls(bento):
+    entrypoint, bentomls = bento / "env/docker/entrypoint.sh", bento / "env/docker/bentoml.sh"
+
+    assert entrypoint.read_bytes() == (ROOT / "deploy/image/entrypoint.sh").read_bytes()
+    assert os.access(entrypoint, os.X_OK)
+    assert "exec bentoml" in bentomls.read_text()
+
+
 def test_the_openapi_document_in_the_bento_has_the_endpoints(bento):
     document = yaml.safe_load((bento / "apis" / "openapi.yaml").read_text())
 

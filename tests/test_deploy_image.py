@@ -1,8 +1,12 @@
 """What makes the image: the slimming of its packages, its health check, and the script that builds it."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -93,6 +97,50 @@ def test_the_health_check_says_why_it_is_not_well(store, copy_store, spoil_golde
     assert "Train it again" in not_ready.stderr
     assert not_there.returncode == 1
     assert "not answering" in not_there.stderr
+
+
+@pytest.fixture
+def enter(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that does what a container does first, with a bentoml that says how it is called."""
+    shutil.copy(ROOT / "deploy/image/entrypoint.sh", tmp_path)
+    bentomls = resources.files("bentoml._internal.container.frontend.dockerfile") / "entrypoint.sh"
+    (tmp_path / "bentoml.sh").write_text(bentomls.read_text())
+    (tmp_path / "bentoml").write_text('#!/bin/sh\necho "$@, port $BENTOML_PORT"\n')
+    (tmp_path / "bentoml").chmod(0o755)
+    given = {"BENTO_PATH": "/bento", "BENTOML_HOME": str(tmp_path / "home"), "BENTOML_PORT": "3000"}
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tmp_path / "entrypoint.sh", *arguments],
+            cwd=tmp_path,
+            env=given | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def test_a_container_starts_bentoml_on_the_port_that_it_is_given_and_says_nothing_else(enter):
+    assert enter().stdout == "serve /bento, port 3000\n"
+    assert enter(PORT="8080").stdout == "serve /bento, port 8080\n"
+    assert enter(PORT="").stdout == "serve /bento, port 3000\n"
+    assert enter("serve", "--reload", PORT="80").stdout == "serve --reload /bento, port 80\n"
+    assert enter("echo", "hello").stdout == "hello\n"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_container_without_a_folder_that_it_can_write_to_says_so_in_one_line(enter, log_format):
+    entered = enter(BENTOML_HOME="/proc/none", LOG_FORMAT=log_format)
+    command = enter("echo", "hello", BENTOML_HOME="/proc/none")
+
+    assert entered.returncode == 1
+    assert entered.stderr == ""
+    (line,) = entered.stdout.splitlines()
+    said = json.loads(line)["message"] if log_format == "json" else line
+    assert said.startswith("The service needs to write to /proc/none, and cannot.")
+    assert command.stdout == "hello\n"  # which needs none
 
 
 @pytest.mark.parametrize(
