@@ -5,12 +5,12 @@ too. That has no use for torch and what needs it, which take seconds to import a
 these are imported where only workers come.
 """
 
+import json
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -43,6 +43,9 @@ sys.path.append(str(Path(__file__).parent))
 logger = logging.getLogger("bentoml.driftbento")
 if is_log_json():
     write_json(SERVER_LOGGING_CONFIG)
+
+# In the environment of workers: what the process that started them has found in the store.
+FOUND = "DRIFTBENTO_MODELS"
 
 # The recipe of the container: no distribution of BentoML's list, which would install a compiler and git, and
 # a lock that is already one. TORCH_BACKEND, a build argument, says which of PyTorch's builds uv takes.
@@ -86,14 +89,23 @@ IMAGE = SlimImage(
 )
 
 
-def newest(name: str) -> BentoModel | None:
-    """Return the newest version of a model, or None where there is none.
+def found_models() -> tuple[list[BentoModel], dict[str, str]]:
+    """Return the newest version of each model of the store, and why others cannot be looked up, by name.
 
-    Raises:
-        ModelNotLoadedError: The store is damaged, so that it cannot be looked up.
+    A worker gets what the process that started it has found. Else one that replaces another would serve what
+    has come into the store since.
     """
-    model = BentoModel(f"{name}:latest")
-    return model if look_up(model) else None
+    if FOUND in os.environ:
+        tags, reasons = json.loads(os.environ[FOUND])
+        return [BentoModel(tag) for tag in tags], reasons
+    models, reasons = list[BentoModel](), dict[str, str]()
+    for name in TRAINING_COMMANDS:
+        try:
+            if stored := look_up(BentoModel(f"{name}:latest")):
+                models.append(BentoModel(stored.tag))
+        except ModelNotLoadedError as error:
+            reasons[name] = error.detail
+    return models, reasons
 
 
 def look_up(model: BentoModel) -> Any:
@@ -117,7 +129,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.models = list(found_models())
+        self.models, self.damaged = found_models()
 
     def inject_config(self) -> None:
         super().inject_config()
@@ -162,16 +174,8 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
 
     def on_load_bento(self, bento: Any) -> None:
         super().on_load_bento(bento)
-        # BentoML looks `latest` up again when it serves; a bento serves the versions that it was built with.
+        # Whatever else the store holds, a bento serves the versions that it was built with.
         self.models = [BentoModel(info.tag) for info in bento.info.all_models]
-
-
-def found_models() -> Iterator[BentoModel]:
-    """Give the newest version of each model of the store. Which are damaged, workers say."""
-    for name in TRAINING_COMMANDS:
-        with suppress(ModelNotLoadedError):
-            if found := newest(name):
-                yield found
 
 
 @bentoml.service(
@@ -191,14 +195,16 @@ class DriftBento:
         import torch
 
         from serving.application import answer_for
+        from serving.models import UnavailableModel
         from serving.registry import Registry
 
         torch.set_num_threads(settings().torch_threads)  # before anything is timed or compiled
-        models = DriftBento.models  # type: ignore[attr-defined] # by now the decorator has made it a Service
-        self.registry = Registry(damaged() | {model.tag.name: load(model) for model in models})
+        found: ProblemDocumentService = DriftBento  # type: ignore[assignment] # the decorator has made it one
+        damaged = {name: UnavailableModel(name, "", reason) for name, reason in found.damaged.items()}
+        self.registry = Registry(damaged | {model.tag.name: load(model) for model in found.models})
         answer_for(self.registry)
-        if self.roll and not self.registry.why_not_ready:
-            self.roll.sign()
+        if self.roll:
+            self.roll.join(self.registry.why_not_ready)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator] # BentoML is not typed
     @staticmethod
@@ -206,7 +212,8 @@ class DriftBento:
         """Hear from BentoML, in the process that starts the workers, that it is about to."""
         from serving.supervision import supervise  # which workers have no use for
 
-        supervise()
+        found: ProblemDocumentService = DriftBento  # type: ignore[assignment] # as above
+        supervise({FOUND: json.dumps([[str(model.tag) for model in found.models], found.damaged])})
 
     async def __is_ready__(self) -> bool:
         reason = self.registry.why_not_ready or (self.roll and self.roll.why_not_ready)
@@ -220,19 +227,6 @@ def document() -> bytes:
     """Return the description of the API. To make it takes 45 ms, in which nobody else is answered."""
     described = DriftBento.openapi_spec  # type: ignore[attr-defined] # a Service by now, as above
     return bytes(JSONResponse(described.asdict()).body)
-
-
-def damaged() -> dict[str, "Classifier | UnavailableModel"]:
-    """Return the models that cannot be looked up in the store, by name."""
-    from serving.models import UnavailableModel
-
-    found = dict[str, "Classifier | UnavailableModel"]()
-    for name in TRAINING_COMMANDS:
-        try:
-            newest(name)
-        except ModelNotLoadedError as error:
-            found[name] = UnavailableModel(name, "", error.detail)
-    return found
 
 
 def leaner(middleware: Sequence[Any]) -> list[Any]:

@@ -4,33 +4,36 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 
-from serving.workers import Roll
+from serving.workers import SILENT_AFTER_SECONDS, Roll
 
 ROOT = Path(__file__).parent.parent
 WORKER = """
 import sys
 from serving.workers import Roll
 roll = Roll.inherit(int(sys.argv[1]))
-roll.sign()
+if sys.argv[2] == "ready":
+    roll.sign()
 for line in sys.stdin:
-    print(roll.why_not_ready, flush=True)
+    print(roll.why_not_ready if roll.has_signed else roll.is_needed_unready(), flush=True)
 """
 
 
 @pytest.fixture
 def start_worker() -> Iterator[Callable[[Roll, int], subprocess.Popen[str]]]:
-    """Return a function that starts a worker, which signs, and says for each line how many miss."""
+    """Return a function that starts a worker, which says for each line how many miss, or if it is needed."""
     started = []
 
-    def start(roll: Roll, number: int) -> subprocess.Popen[str]:
+    def start(roll: Roll, number: int, state: str = "ready") -> subprocess.Popen[str]:
         started.append(
             subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(number)],
+                [sys.executable, "-c", WORKER, str(number), state],
                 cwd=ROOT,
                 env=os.environ | roll.environment(),
                 pass_fds=[roll.descriptor],
@@ -76,8 +79,50 @@ def test_who_has_signed_is_known_even_after_its_end(start_worker):
     worker.kill()
     worker.wait()
 
-    assert roll.has_seen(worker.pid)
-    assert not roll.has_seen(os.getpid())
+    assert roll.last_sign_of(worker.pid) is not None
+    assert roll.last_sign_of(os.getpid()) is None
+
+
+def test_a_worker_without_a_sign_of_life_is_not_ready(start_worker, monkeypatch):
+    roll = Roll.create(1)
+    ask(start_worker(roll, 1))
+    now = time.monotonic()
+
+    before = roll.why_not_ready
+    monkeypatch.setattr("serving.workers.time.monotonic", lambda: now + SILENT_AFTER_SECONDS + 60)
+    after = roll.why_not_ready
+
+    assert before is None
+    assert after == "Workers that are not ready: 1 of 1."
+
+
+def test_a_worker_that_is_not_ready_is_needed_only_where_no_other_one_is(start_worker):
+    alone, with_one_like_it, with_a_better_one = Roll.create(1), Roll.create(2), Roll.create(2)
+
+    like_it = start_worker(with_one_like_it, 2, "not ready")
+    like_it.stdin.write("?\n")
+    like_it.stdin.flush()
+    ask(start_worker(with_a_better_one, 2))
+    needed = [
+        ask(start_worker(roll, 1, "not ready")) for roll in (alone, with_one_like_it, with_a_better_one)
+    ]
+
+    assert needed == ["True", "True", "False"]
+    assert like_it.stdout.readline().strip() == "True"
+
+
+def test_a_worker_that_is_not_ready_waits_for_those_that_may_be_yet(start_worker):
+    roll = Roll.create(2)
+    waiting = start_worker(roll, 1, "not ready")
+    waiting.stdin.write("?\n")
+    waiting.stdin.flush()
+    wait_until(lambda: roll.is_held(roll.n_places + 1))
+
+    before = roll.last_sign_of(waiting.pid)
+    ask(start_worker(roll, 2))
+
+    assert before is None
+    assert waiting.stdout.readline().strip() == "False"
 
 
 def test_a_worker_whose_starter_has_gone_before_it_looks_ends():
