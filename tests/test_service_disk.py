@@ -81,6 +81,26 @@ def test_all_that_a_worker_counts_has_its_room_from_the_start(
     assert 'driftbento_drift_tests_total{detector="mmd",model="mnist",result="no_drift"} 1.0' in metrics
 
 
+def test_a_worker_without_room_for_its_metrics_is_tried_again_and_the_others_go_on(
+    start, small_disk, as_files, held_out
+):
+    disk = small_disk("8m")
+
+    with start(WORKERS="2", **disk) as service:
+        folder = Path(f"/proc/{service.process.pid}/root{disk['home']}")
+        service.workers[0].kill()
+        service.wait_for(lambda: "Another one is started" in service.log.read_text())
+        fill(folder)
+        service.wait_for(lambda: "The others go on" in service.log.read_text())
+        answer = service.client.post("/classify", files=as_files(held_out.images[:1]))
+        (folder / "filler").unlink()
+        service.wait_for(service.is_ready)
+        workers = service.workers
+
+    assert answer.status_code == 200
+    assert len(workers) == 2
+
+
 def test_a_service_without_room_for_its_metrics_does_not_start_and_says_what_it_needs(start, small_disk):
     with start(until_ready=False, **small_disk("1m")) as service:
         status = service.end()
