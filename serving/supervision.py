@@ -91,6 +91,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         self.is_over = False
         self.next_try = 0.0  # by time.monotonic
         self.outdated = set[int]()  # processes that are to be replaced
+        self.retired = set[int]()  # those of them that have been told to stop
         self.signs = dict[int, tuple[float | None, int]]()  # the last one of each, and for how many checks
         self.metrics = options["env"]["PROMETHEUS_MULTIPROC_DIR"]
         super().__init__(
@@ -116,7 +117,9 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         # Or /metrics would add what it held to what the others hold, for ever.
         mark_process_dead(pid, self.metrics)  # type: ignore[no-untyped-call]
         release(pid, Path(self.metrics))
-        if worker is None or worker.stopping or status is None or not self.is_active():
+        was_told = worker is None or worker.stopping or pid in self.retired
+        self.retired.discard(pid)
+        if was_told or status is None or not self.is_active():
             return
         has_answered = self.roll.last_sign_of(pid) is not None
         logger.error(
@@ -184,6 +187,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
 
     @gen.coroutine
     def retire(self, pid: int) -> Iterator[Any]:
+        self.retired.add(pid)
         yield self.kill_process(self.processes[pid])
         self.reap_process(pid)
 
