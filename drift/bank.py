@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from drift.kernels import UNIT, Kernel, Points
+from drift.progress import followed
 
 BLOCK = 128  # rows whose kernel values are in the processor's cache at a time
 
@@ -183,7 +183,7 @@ def sum_kernels(
         squared = points[rows].squared_distances(points)
         for kernel, kernel_sums in sums.items():
             kernel_sums.row_sums[rows] = kernel(squared).sum(dim=1) - UNIT  # less the diagonal
-    for index in tqdm(range(count), desc="permutations", disable=not progress):
+    for index in followed(range(count), "permutations", count, progress=progress):
         ordered = points[orders[index].long()]
         for start in range(0, length, BLOCK):
             stop = min(start + BLOCK, length)

@@ -11,12 +11,12 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from drift.certificate import AlarmRate, Certificate, FalseAlarms, SmallestBlur
 from drift.errors import BatchTooSmallError
 from drift.kernels import CollectionName, Kernel, Points
 from drift.mmd import DEFAULT_KERNEL, check_features, permuted_statistics
+from drift.progress import steps
 from drift.reference import Reference
 from drift.results import check_alpha, combined_p_value, count_at_least
 
@@ -164,13 +164,10 @@ def pooled_p_values(
     check_features(reference, pool)
     points = Points.of(pool.float(), reference.centre)
     kernels = reference.collection(kernel)
-    description = f"{label}batches of {batches.shape[1]}"
-    with (
-        one_thread(),
-        tqdm(total=len(batches) * len(kernels), desc=description, disable=not progress) as bar,
-    ):
+    name = f"{label}batches of {batches.shape[1]}"
+    with one_thread(), steps(name, len(batches) * len(kernels), progress=progress) as step:
         statistics = torch.stack(
-            [pooled_statistics(reference, one, points, batches, bar.update) for one in kernels], dim=1
+            [pooled_statistics(reference, one, points, batches, step) for one in kernels], dim=1
         )  # (T, L, 1 + B)
     return torch.tensor([combined_p_value(count_at_least(batch)) for batch in statistics])
 

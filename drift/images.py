@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from bentoml.exceptions import BentoMLException
 from torch import Tensor
-from tqdm import tqdm
 
 from drift.errors import InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies
+from drift.progress import followed
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
 from serving.answers import image_errors
@@ -87,7 +87,7 @@ def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> See
         OSError: A file cannot be read at all.
     """
     usable, failed = list[tuple[str, Pixels]](), list[ImageError]()
-    for item in tqdm(read_items(paths, classifier), desc="images", unit="image", disable=not progress):
+    for item in followed(read_items(paths, classifier), "images", progress=progress):
         if isinstance(item.content, Problem):
             failed += image_errors([item])
         else:
@@ -161,8 +161,9 @@ def as_npy(images: Pixels) -> bytes:
 
 def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[Tensor, Tensor]:
     """Return logits and features of inputs (N, C, H, W), with a progress bar."""
-    parts = tqdm(inputs.split(CHUNK), desc=classifier.tag, disable=not progress)
-    outputs = [classifier.engine(part) for part in parts]
+    parts = inputs.split(CHUNK)
+    followed_parts = followed(parts, classifier.tag, len(parts), progress=progress)
+    outputs = [classifier.engine(part) for part in followed_parts]
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 

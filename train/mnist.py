@@ -1,6 +1,7 @@
 """The MNIST classifier: a small convolutional network, from pixels to a scripted module."""
 
 import copy
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
-from tqdm import tqdm
 
 from drift import Reference, certify
 from drift.corruptions import gaussian_blur
+from drift.progress import followed
 from train.data import Digits, MnistSplits
 from train.pens import redrawn
 from train.publish import publish
@@ -85,17 +86,16 @@ def train_classifier(data: MnistSplits, *, epochs: int, seed: int) -> DigitClass
     for epoch in range(1, epochs + 1):
         model.train()
         loader = DataLoader(TensorDataset(train.images, train.labels), BATCH_SIZE, shuffle=True)
-        with tqdm(total=len(loader), desc=f"epoch {epoch:2d} of {epochs}", unit="batch") as progress:
-            for images, labels in loader:
-                augmented = torch.stack([augment(image) for image in images.unsqueeze(1)])  # (B, 1, 28, 28)
-                logits, _ = model(augmented)
-                loss = F.cross_entropy(logits, labels)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                progress.update()
-            validation_loss, accuracy = evaluate(model, data.validation)
-            progress.set_postfix_str(f"validation loss {validation_loss:.4f}, accuracy {accuracy:.2%}")
+        name = f"epoch {epoch:2d} of {epochs}"
+        for images, labels in followed(loader, name, len(loader)):
+            augmented = torch.stack([augment(image) for image in images.unsqueeze(1)])  # (B, 1, 28, 28)
+            logits, _ = model(augmented)
+            loss = F.cross_entropy(logits, labels)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        validation_loss, accuracy = evaluate(model, data.validation)
+        print(f"{name}: validation loss {validation_loss:.4f}, accuracy {accuracy:.2%}", file=sys.stderr)
         schedule.step(validation_loss)
         if validation_loss < best_loss:
             best_loss, best_weights, best_epoch = validation_loss, copy.deepcopy(model.state_dict()), epoch

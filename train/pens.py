@@ -9,8 +9,8 @@ from PIL import Image
 from scipy import ndimage
 from skimage.morphology import skeletonize
 from torch import Tensor
-from tqdm import tqdm
 
+from drift.progress import followed
 from serving.digits import centred  # the very preparation that the service makes
 
 Ink = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ def redrawn(images: Tensor, *, seed: int) -> Tensor:
     pens = np.exp(rng.uniform(np.log(THINNEST), np.log(WIDEST), len(images)))
     drawn = [
         centred(Image.fromarray((drawn_ink(on_board(digit), HEIGHT, pen) * 255).astype(np.uint8)))
-        for digit, pen in zip(tqdm(images.numpy(), desc="pens"), pens, strict=True)
+        for digit, pen in zip(followed(images.numpy(), "pens", len(images)), pens, strict=True)
     ]
     return torch.from_numpy(np.concatenate(drawn))  # (N, 28, 28)
 

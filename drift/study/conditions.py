@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from drift.corruptions import (
     brightness,
@@ -17,6 +16,7 @@ from drift.corruptions import (
     rotation,
     translation,
 )
+from drift.progress import followed
 
 NO_DRIFT = "no drift"
 BLUR = "Gaussian blur"
@@ -155,7 +155,7 @@ def every_condition(
         *(partial(stranger, predict, one) for one in foreign),
     ]
     unharmed = Condition(NO_DRIFT, NO_DRIFT, None, None, images, sharp, unchanged)
-    return [unharmed, *(step() for step in tqdm(steps, desc="conditions", disable=not progress))]
+    return [unharmed, *(step() for step in followed(steps, "conditions", len(steps), progress=progress))]
 
 
 def corruptions(height: int) -> list[Corruption]:

@@ -11,12 +11,12 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 from torchdrift.detectors import KernelMMDDriftDetector, KSDriftDetector
-from tqdm import tqdm
 
 from drift.kernels import CollectionName
 from drift.ks import ks_test
 from drift.labels import label_shift_test
 from drift.mmd import mmd_permutation_test
+from drift.progress import followed
 from drift.reference import Reference
 from drift.study.conditions import Condition, Outputs
 
@@ -175,7 +175,7 @@ def measure(
         # TorchDrift's test leaks memory; a worker that has grown by it is replaced, and joblib says so.
         warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
         found: Iterable[list[dict[str, object]]] = Parallel(n_jobs=-1, return_as="generator_unordered")(tasks)
-        for part in tqdm(found, total=len(tasks), desc="tests", disable=not progress):
+        for part in followed(found, "tests", len(tasks), progress=progress):
             rows += part
     order = ["condition", "detector", "m", "run"]
     return pd.DataFrame(rows).sort_values(order, key=in_order(names), ignore_index=True)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from drift.progress import followed
 from drift.study.conditions import BLUR, Condition
 from drift.study.figures import Panel
 from drift.study.measure import DETECTORS, Deal
@@ -52,7 +52,7 @@ def reduction_panels(
 ) -> tuple[list[Panel], dict[str, Quality]]:
     """Return a panel for each reduction, with the p-value of a test in that plane; and how good each is."""
     panels, qualities = list[Panel](), dict[str, Quality]()
-    for name in tqdm(names, desc="reductions", disable=not progress):
+    for name in followed(names, "reductions", len(names), progress=progress):
         embedded = embed(name, plane.features, plane.seed)
         qualities[name] = quality(plane.features, embedded, plane.is_batch)
         p_value = two_sample_p_value(embedded, plane.is_batch, plane.seed)

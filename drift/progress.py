@@ -1,0 +1,58 @@
+"""How far long work has come, on standard error: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar, TypeVar
+
+from tqdm import tqdm
+
+LOG_SECONDS = 10.0  # between two lines of a log, whatever the work goes through meanwhile
+
+Item = TypeVar("Item")
+
+
+class Log:
+    """Says how many steps are done, unless something of the same process was said a moment ago."""
+
+    said_at: ClassVar[float] = time.monotonic()
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self.name, self.total, self.done = name, total, 0
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - Log.said_at >= LOG_SECONDS:
+            Log.said_at = now
+            total = "" if self.total is None else f" of {self.total:,}"
+            print(f"{self.name}: {self.done:,}{total}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def steps(name: str, total: int | None, *, progress: bool = True) -> Iterator[Callable[[], object]]:
+    """Give a function to call after each step of some work.
+
+    Args:
+        name: What to call the work.
+        total: How many steps it takes, where that is known.
+        progress: Whether to show anything.
+    """
+    if not progress:
+        yield lambda: None
+    elif sys.stderr.isatty():
+        with tqdm(total=total, desc=name, leave=False) as bar:
+            yield bar.update
+    else:
+        yield Log(name, total).step
+
+
+def followed(
+    items: Iterable[Item], name: str, total: int | None = None, *, progress: bool = True
+) -> Iterator[Item]:
+    """Give items one after the other, each of them a step of some work, as `steps` takes it."""
+    with steps(name, total, progress=progress) as step:
+        for item in items:
+            yield item
+            step()
