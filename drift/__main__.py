@@ -1,6 +1,7 @@
 """`python -m drift`: fit a reference, score a batch against it, show how far it can be trusted.
 
-Exit status: 0 no drift, or done; 3 drift; 2 an error, or an image that could not be used.
+Exit status: 0 no drift, or done; 3 drift; 2 an error, or an image that could not be used; 130 interrupted;
+141 nobody reads the output any more.
 """
 
 import argparse
@@ -9,36 +10,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
-from rich.markup import escape
-
 from drift.fitting import Recipe
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
+from serving import __version__
+from serving.terminal import CommandError, ended, positive, seed
 
-ERROR, INTERRUPTED = 2, 130
 FEWEST_PERMUTATIONS = 19
 SAMPLES = "folders of images; image, .npy, .npz, IDX or zip files of them; or .npy and .npz files of features"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    return ended(lambda: run(parser().parse_args(arguments)))
+
+
+def run(options: argparse.Namespace) -> int:
     from drift import commands  # BentoML and the service take seconds to load; --help does without
 
     try:
         status: int = getattr(commands, options.command)(options)
     except commands.MISTAKES as error:
-        Console(stderr=True, soft_wrap=True, emoji=False).print(
-            f"[bold red]error:[/] {escape(commands.said(error))}"
-        )
-        return ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        raise CommandError(str(error)) from error
     return status
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m drift", description=__doc__)
+    top.add_argument("--version", action="version", version=f"driftbento {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--model", help="in the BentoML store, NAME or NAME:VERSION, that sees the images")
@@ -132,13 +130,6 @@ def add_reference(command: argparse.ArgumentParser) -> None:
     command.add_argument("--reference", type=Path, help="a file that `fit` wrote (default: the model's own)")
 
 
-def seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise argparse.ArgumentTypeError(f"{number} is not from 0 to {2**32 - 1}")
-    return number
-
-
 def enough(text: str) -> int:
     number = int(text)
     if number < FEWEST_PERMUTATIONS:
@@ -159,13 +150,6 @@ def batch_size(text: str) -> int:
     number = int(text)
     if not 2 <= number < 2**15:
         raise argparse.ArgumentTypeError(f"{number} is not from 2 to 32,767")
-    return number
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
     return number
 
 

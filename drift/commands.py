@@ -4,13 +4,10 @@ import argparse
 import errno
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies, usual_kernel
@@ -18,24 +15,16 @@ from drift.images import SeenImages, blur_of, load_model, see
 from drift.reference import ALL_KERNELS, Reference
 from drift.samples import Samples, read_features
 from drift.tables import certificate_table
-from serving.client import DRIFT, ERROR, OK, drift_table
+from serving.client import drift_table
 from serving.drifting import Batch, check_form, score_batch
 from serving.errors import Problem
 from serving.files import NoImagesError
 from serving.models import Classifier
 from serving.schemas import DriftForm, ImageError
+from serving.terminal import DRIFT, ERROR, OK, Terminal
 from serving.uploads import validated
 
-MISTAKES = (DriftError, Problem, NoImagesError, OSError)
-
-
-def said(error: Exception) -> str:
-    """Return what a mistake's author should read."""
-    if isinstance(error, Problem):
-        return error.detail
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
+MISTAKES = (DriftError, Problem, NoImagesError)
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -58,7 +47,7 @@ def fit(options: argparse.Namespace) -> int:
     )
     blur = partial(blur_of, classifier, images.inputs) if classifier and images else None
     source = source_of(classifier) if images else ""
-    fit_certified(samples, recipe, blur=blur, source=source, progress=sys.stderr.isatty()).save(options.out)
+    fit_certified(samples, recipe, blur=blur, source=source, progress=True).save(options.out)
     show_reference(Reference.load(options.out), options.out, as_json=options.json)
     return OK
 
@@ -102,9 +91,9 @@ def score(options: argparse.Namespace) -> int:
     model, trained = (classifier.tag, classifier.trained) if classifier else ("features", None)
     answer = score_batch(form, reference, model, labels, batch, trained=trained)
     if options.json:
-        print(answer.model_dump_json(indent=2))
+        print(json.dumps(answer.model_dump(mode="json"), indent=2))
     else:
-        Console(emoji=False).print(drift_table(answer.model_dump()))
+        Terminal().print(drift_table(answer.model_dump()))
     if answer.is_drift:
         return DRIFT
     return ERROR if failed else OK
@@ -120,7 +109,7 @@ def certificate(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(reference.certificate), indent=2))
     else:
-        Console(emoji=False).print(certificate_table(reference.certificate))
+        Terminal().print(certificate_table(reference.certificate))
     return OK
 
 
@@ -182,7 +171,7 @@ def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[
         return samples, None
     if classifier is None:
         raise UnreadableSamplesError("These are images: say which model is to see them, with --model NAME.")
-    images = see(paths, classifier, progress=sys.stderr.isatty())
+    images = see(paths, classifier, progress=True)
     return images.samples, images
 
 
@@ -200,7 +189,7 @@ def show_reference(reference: Reference, out: Path, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts, indent=2))
         return
-    console = Console(soft_wrap=True, emoji=False, markup=False)
+    console = Terminal(soft_wrap=True, markup=False)
     console.print(
         f"{out}: {len(reference):,} samples of {facts['n_features']} features, lengthscale "
         f"{reference.lengthscale:.4g}"
@@ -210,7 +199,7 @@ def show_reference(reference: Reference, out: Path, *, as_json: bool) -> None:
 
 
 def show_failed(failed: Sequence[ImageError]) -> None:
-    console = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
+    console = Terminal(stderr=True, soft_wrap=True, markup=False)
     for image in failed:
         console.print(f"{image.filename}: {image.error.detail}")
     console.print("A reference is of images that can all be used: mend or remove these. Nothing was written.")

@@ -1,27 +1,29 @@
 """`python -m serving.client`: send images to the service from the command line, no curl needed.
 
-Exit status: 0 all is well, 3 drift, 2 an error or an image that could not be used.
+Exit status: 0 all is well, 3 drift, 2 an error or an image that could not be used, 130 interrupted, 141
+nobody reads the output any more.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from tqdm import tqdm
 
+from serving import __version__
 from serving.files import NoImagesError, image_files
+from serving.terminal import DRIFT, ERROR, OK, CommandError, Terminal, ended
+from serving.transport import transport_to
 
 DEFAULT_URL = "http://localhost:3000"
 FILES_PER_REQUEST = 100
-OK, ERROR, DRIFT = 0, 2, 3
 STATISTICS = {
     "mmd": "MMD²",
     "ks": "largest Kolmogorov-Smirnov D",
@@ -29,24 +31,28 @@ STATISTICS = {
 }
 
 
-class ClientError(Exception):
-    """Something the user can mend, said in a sentence."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+    return ended(lambda: run(parser().parse_args(arguments)))
+
+
+def run(options: argparse.Namespace) -> int:
+    headers = authorization(options.key)
     try:
-        headers = authorization(options.key)
-        with httpx.Client(base_url=options.url, timeout=options.timeout, headers=headers) as client:
+        with httpx.Client(
+            base_url=options.url,
+            timeout=options.timeout,
+            headers=headers,
+            transport=transport_to(options.url),
+        ) as client:
             status: int = options.run(client, options)
             return status
-    except (ClientError, NoImagesError, httpx.InvalidURL) as error:
-        Console(stderr=True, soft_wrap=True, emoji=False).print(f"[bold red]error:[/] {escape(str(error))}")
-        return ERROR
+    except (NoImagesError, httpx.InvalidURL) as error:
+        raise CommandError(str(error)) from error
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m serving.client", description=__doc__)
+    top.add_argument("--version", action="version", version=f"driftbento {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
@@ -89,14 +95,14 @@ def authorization(key: str | None) -> dict[str, str]:
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()):
-        raise ClientError("The key has characters that no key has. Look for what was copied with it.")
+        raise CommandError("The key has characters that no key has. Look for what was copied with it.")
     return {"Authorization": f"Bearer {key}"}
 
 
 def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
     files = image_files(options.paths)
     fields = {"model": options.model, "top_k": str(options.top_k)}
-    model, results = "", list[dict[str, Any]]()
+    results, known = list[dict[str, Any]](), {"model": "", "trained": None}
     with tqdm(total=len(files), unit="image", disable=None, leave=False) as progress:
         for start in range(0, len(files), FILES_PER_REQUEST):
             chunk = files[start : start + FILES_PER_REQUEST]
@@ -104,14 +110,14 @@ def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
             # When no image of a request can be used, the answer is a problem that holds that of each.
             found = answer.get("results") or answer.get("image_errors")
             if found is None:
-                raise ClientError(answer["detail"])
-            model = answer.get("model", model)
+                raise CommandError(answer["detail"])
+            known = {name: answer.get(name, known[name]) for name in known}
             results += [result | {"index": start + result["index"]} for result in found]
             progress.update(len(chunk))
     if options.json:
-        print(json.dumps({"model": model, "results": results}, indent=2))
+        print(json.dumps(known | {"results": results}, indent=2))
     else:
-        Console(emoji=False).print(classify_table(model, results))
+        Terminal().print(classify_table(known, results))
     return ERROR if any("error" in result for result in results) else OK
 
 
@@ -126,11 +132,11 @@ def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
         fields["n_permutations"] = str(options.n_permutations)
     answer = post(client, "/drift", image_files(options.paths), fields)
     if "p_value" not in answer:
-        raise ClientError(answer["detail"])
+        raise CommandError(answer["detail"])
     if options.json:
         print(json.dumps(answer, indent=2))
     else:
-        Console(emoji=False).print(drift_table(answer))
+        Terminal().print(drift_table(answer))
     if answer["is_drift"]:
         return DRIFT
     return ERROR if answer["image_errors"] else OK
@@ -144,25 +150,35 @@ def post(
         parts = [("images", (name, file.read_bytes())) for name, file in files]
         response = client.post(path, data=fields, files=parts)
         answer = response.json()
-    except OSError as error:
-        raise ClientError(f"{error.filename}: {error.strerror}") from None
-    except httpx.ConnectError:
-        raise ClientError(
-            f"No service answers at {client.base_url}. Start it with ./scripts/serve, or name one with --url."
+    except httpx.ConnectError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise CommandError(
+                f"{client.base_url} is not trusted ({error}). Name the certificate of its authority in "
+                "SSL_CERT_FILE."
+            ) from None
+        raise CommandError(
+            f"No service answers at {client.base_url} ({error}). Start it with ./scripts/serve, or name one "
+            "with --url."
         ) from None
     except (httpx.HTTPError, ValueError) as error:
-        raise ClientError(f"{client.base_url} gave no answer that makes sense: {error}") from None
+        raise CommandError(f"{client.base_url} gave no answer that makes sense: {error}") from None
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        raise ClientError(
+        raise CommandError(
             f"{client.base_url} wants another key. Give it with --key, or better in $DRIFTBENTO_KEY."
         )
     if not isinstance(answer, dict) or not {"model", "detail"} & answer.keys():
-        raise ClientError(f"What answers at {client.base_url} is another service.")
+        raise CommandError(f"What answers at {client.base_url} is another service.")
     return answer
 
 
-def classify_table(model: str, results: Sequence[dict[str, Any]]) -> Table:
-    table = Table("File", "Label", "Probability", title=model)
+def classify_table(known: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> Table:
+    """Return results as a table, a row for each class of each image.
+
+    Args:
+        known: The model's name and version as `model`, and as `trained` whether it has learnt anything.
+        results: Those of the service.
+    """
+    table = Table("File", "Label", "Probability", title=known["model"], caption=doubt(known))
     for result in results:
         if "error" in result:
             detail = escape(result["error"]["detail"])
@@ -176,8 +192,17 @@ def classify_table(model: str, results: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+def doubt(answer: Mapping[str, Any]) -> str | None:
+    """Return what is to be said under the answers of a model whose weights are random."""
+    return (
+        None
+        if answer["trained"] is not False
+        else "[red]This model is untrained: its answers mean nothing.[/]"
+    )
+
+
 def drift_table(answer: dict[str, Any]) -> Table:
-    table = Table(title=answer["model"], show_header=False)
+    table = Table(title=answer["model"], caption=doubt(answer), show_header=False)
     verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
     table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
     permutations = answer["n_permutations"]

@@ -1,40 +1,41 @@
-"""`python -m train`: train a model into the BentoML store, archive it for TorchServe, or write digits."""
+"""`python -m train`: train a model into the BentoML store, archive it for TorchServe, or write digits.
+
+Exit status: 0 done, 2 an error, 130 interrupted, 141 nobody reads the output any more.
+"""
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageFilter
-from rich.console import Console
-
-from drift.errors import DriftError
-from drift.tables import certificate_table
-from train.data import load_mnist
-from train.errors import TrainingError
-from train.mnist import fit_reference, publish_mnist, train_classifier
-from train.resnet import ARCHITECTURES, load_network, publish_resnet
-from train.torchserve import Workers, archive
+from serving import __version__
+from serving.terminal import OK, CommandError, ended, positive, seed
+from train.architectures import ARCHITECTURES
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    return ended(lambda: run(parser().parse_args(arguments)))
+
+
+def run(options: argparse.Namespace) -> int:
+    from train import commands  # torch takes seconds to load; --help does without
+
     try:
-        options.run(options)
-    except (TrainingError, DriftError, OSError) as error:
-        print("error:", error, file=sys.stderr)
-        return 2
-    return 0
+        getattr(commands, options.command)(options)
+    except commands.MISTAKES as error:
+        raise CommandError(str(error)) from error
+    return OK
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m train", description=__doc__)
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    top.add_argument("--version", action="version", version=f"driftbento {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     mnist = commands.add_parser("mnist", help="train the digit classifier and save it in the BentoML store")
     mnist.add_argument("--epochs", type=positive, default=30, help="at most (default: %(default)s)")
-    mnist.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    mnist.add_argument("--seed", type=seed, default=0, help="(default: %(default)s)")
     mnist.add_argument(
         "--no-certificate",
         dest="certificate",
@@ -42,7 +43,6 @@ def parser() -> argparse.ArgumentParser:
         help="do not measure how often drift is found where there is none, and from which blur on it is; "
         "that takes a minute or two",
     )
-    mnist.set_defaults(run=train_mnist)
 
     resnet = commands.add_parser(
         "resnet", help="save torchvision's ResNet, which knows the 1000 classes of ImageNet, in the store"
@@ -68,16 +68,14 @@ def parser() -> argparse.ArgumentParser:
         help="folders and files of images that drift is measured against, thousands if possible; without "
         "them the model classifies, and answers nothing of drift",
     )
-    resnet.add_argument("--seed", type=int, default=0, help="of everything random (default: %(default)s)")
-    resnet.set_defaults(run=save_resnet)
+    resnet.add_argument("--seed", type=seed, default=0, help="of everything random (default: %(default)s)")
 
     samples = commands.add_parser(
         "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
     )
     samples.add_argument("--out", type=Path, default=Path("samples"), help="(default: %(default)s)")
     samples.add_argument("--count", type=positive, default=128, help="of each (default: %(default)s)")
-    samples.add_argument("--blur", type=float, default=2.0, help="radius in pixels (default: %(default)s)")
-    samples.set_defaults(run=write_samples)
+    samples.add_argument("--blur", type=radius, default=2.0, help="radius in pixels (default: %(default)s)")
 
     torchserve = commands.add_parser("torchserve", help="make an archive of a model for TorchServe")
     torchserve.add_argument(
@@ -101,7 +99,6 @@ def parser() -> argparse.ArgumentParser:
         default=10,
         help="milliseconds that they wait for each other (default: %(default)s)",
     )
-    torchserve.set_defaults(run=write_archive)
 
     for command in (mnist, samples):
         command.add_argument(
@@ -116,57 +113,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
+def radius(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{number:g} is no radius: take a number from 0")
     return number
-
-
-def train_mnist(options: argparse.Namespace) -> None:
-    data = load_mnist(options.dataset, options.data)
-    model = train_classifier(data, epochs=options.epochs, seed=options.seed)
-    reference = fit_reference(model, data, certified=options.certificate)
-    tag, accuracy = publish_mnist(model, data, reference, seed=options.seed)
-    print(f"Accuracy on {len(data.held_out):,} held-out digits: {accuracy:.2%}")
-    if reference.certificate:
-        Console().print(certificate_table(reference.certificate))
-    print(f"Saved as {tag}")
-
-
-def save_resnet(options: argparse.Namespace) -> None:
-    network, weights = load_network(options.arch, options.weights, seed=options.seed)
-    tag = publish_resnet(network, weights, options.reference, seed=options.seed)
-    print(f"Saved as {tag}")
-
-
-def write_archive(options: argparse.Namespace) -> None:
-    workers = Workers(options.workers, options.batch_size, options.max_batch_delay)
-    tag, path = archive(options.model, options.export_path, workers)
-    print(f"Wrote {tag} to {path}")
-
-
-def write_samples(options: argparse.Namespace) -> None:
-    digits = load_mnist(options.dataset, options.data).test
-    if options.count > len(digits):
-        raise SystemExit(f"error: --count is at most {len(digits)}, the number of held-out digits")
-    digits = digits.take(torch.arange(options.count))
-    sharp = [Image.fromarray(image.numpy()) for image in digits.images]
-    blurred = [image.filter(ImageFilter.GaussianBlur(options.blur)) for image in sharp]
-    for name, images in (("digits", sharp), ("blurred", blurred)):
-        folder = options.out / name
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, image in enumerate(images):
-            image.save(folder / f"{index:04d}.png")
-        np.savez_compressed(
-            options.out / f"{name}.npz",
-            images=np.stack([np.asarray(image) for image in images]),
-            labels=digits.labels,
-        )
-    # Last, so that whoever finds it finds the rest.
-    lines = [f"{index:04d}.png,{label}\n" for index, label in enumerate(digits.labels)]
-    (options.out / "labels.csv").write_text("file,label\n" + "".join(lines))
-    print(f"Wrote {options.count} held-out digits, and the same digits blurred, to {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What can keep a model from being made.
 
 TrainingError
+├── TooFewDigitsError           more samples than there are held-out digits
 ├── DatasetUnavailableError     a data set that is neither on disk nor within reach
 ├── WeightsUnavailableError     weights that cannot be had, or are not those of the architecture
 ├── BrokenModelError            a model whose answers are not finite
@@ -11,7 +12,21 @@ TrainingError
 
 
 class TrainingError(RuntimeError):
-    """A model that cannot be made; the words say what was wrong and what would be right."""
+    """A model that cannot be made.
+
+    Args:
+        *sentences: What was wrong and, where it is not the same for every caller, what would be right.
+    """
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*sentences)
+
+    def __str__(self) -> str:
+        return " ".join(self.args)
+
+
+class TooFewDigitsError(TrainingError):
+    """More samples were asked for than there are held-out digits."""
 
 
 class DatasetUnavailableError(TrainingError):

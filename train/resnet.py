@@ -16,11 +16,11 @@ from torch.fx.experimental.optimization import fuse
 from torchvision.models import ResNet, WeightsEnum, get_model, get_model_weights
 
 from drift.images import fit_on_images
+from train.architectures import ARCHITECTURES
 from train.data import DOWNLOAD_TIMEOUT_SECONDS
 from train.errors import WeightsUnavailableError
 from train.publish import Metadata, publish
 
-ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 IMAGENET, RANDOM = "imagenet", "random"
 GOLDEN_IMAGES = 4
 GOLDEN_GRIDS = (2, 7, 28, 112)  # points on a side, of the coarse and fine patterns of a golden image

@@ -3,14 +3,12 @@
 import argparse
 import errno
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from pandas import DataFrame
-from rich.console import Console
 from rich.table import Table
 
 from drift.images import load_model
@@ -29,6 +27,7 @@ from drift.study.pictures import (
 from drift.study.reductions import Quality, available, check_name
 from drift.study.report import Study, write
 from drift.study.sources import foreign_images, held_out, predictor, sizes_within
+from serving.terminal import Terminal
 
 SIZES, RUNS, N_REFERENCE = (16, 64, 256), 20, 500
 QUICK_N_REFERENCE = 300
@@ -60,12 +59,11 @@ class Plan:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, draw, write, and say what came out."""
-    progress = sys.stderr.isatty()
     check_folder(options.out)
     classifier = load_model(options.model)
-    images, labels, source, remarks = held_out(options, classifier, progress=progress)
+    images, labels, source, remarks = held_out(options, classifier, progress=True)
     plan = planned(options, len(images))
-    foreign, unavailable = foreign_images(options, classifier, count=max(plan.sizes), progress=progress)
+    foreign, unavailable = foreign_images(options, classifier, count=max(plan.sizes), progress=True)
     conditions = every_condition(
         predictor(classifier),
         images,
@@ -73,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         foreign,
         seed=plan.seed,
         families=[BLUR] if options.quick else None,
-        progress=progress,
+        progress=True,
     )
     tests = measure(
         conditions,
@@ -82,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         runs=plan.runs,
         slow_runs=plan.slow_runs,
         seed=plan.seed,
-        progress=progress,
+        progress=True,
     )
     remarks += unavailable
     if not options.reductions and not options.quick:
@@ -95,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         "seed": str(plan.seed),
     }
     names = [one.name for one in foreign]
-    study = studied(plan, conditions, tests, facts=facts, foreign=names, remarks=remarks, progress=progress)
+    study = studied(plan, conditions, tests, facts=facts, foreign=names, remarks=remarks)
     show(study, write(study, options.out), options.out)
     return 0
 
@@ -108,11 +106,10 @@ def studied(
     facts: Mapping[str, str],
     foreign: Sequence[str],
     remarks: Sequence[str],
-    progress: bool,
 ) -> Study:
     """Return what the tests of a plan amount to, with its figures and its answer."""
     table = summarise(tests, conditions)
-    drawn, qualities = draw(plan, conditions, tests, table, progress=progress)
+    drawn, qualities = draw(plan, conditions, tests, table)
     shown = f"{conditions[shown_condition(conditions)].name}, {max(plan.sizes)} images"
     too_few = [f"The size {m}: there are too few images." for m in plan.left_out]
     return Study(
@@ -145,13 +142,13 @@ def planned(options: argparse.Namespace, n_images: int) -> Plan:
 
 
 def draw(
-    plan: Plan, conditions: Sequence[Condition], tests: DataFrame, table: DataFrame, *, progress: bool
+    plan: Plan, conditions: Sequence[Condition], tests: DataFrame, table: DataFrame
 ) -> tuple[dict[str, tuple[str, Figure]], dict[str, Quality]]:
     """Return caption and figure by name, and how good each reduction is."""
     place = shown_condition(conditions)
     one = deal(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
     plane = Plane(one, place, max(plan.sizes), plan.seed)
-    panels, qualities = reduction_panels(plane, plan.reductions, progress=progress)
+    panels, qualities = reduction_panels(plane, plan.reductions, progress=True)
     best = best_reduction(qualities)
     of_detectors = detector_panels(plane, tests, conditions[place].name, best)
     shown = f"{conditions[place].name}, {max(plan.sizes)} images"
@@ -206,7 +203,7 @@ def check_folder(out: Path) -> None:
 
 
 def show(study: Study, names: Sequence[str], out: Path) -> None:
-    console = Console(markup=False, emoji=False)
+    console = Terminal(markup=False)
     table = Table("Detector", title="Share of runs that alarm at 0.05")
     quiet = study.table[study.table["family"] == NO_DRIFT].groupby("detector")["alarms"].mean()
     drifted = study.table[study.table["family"] != NO_DRIFT]
