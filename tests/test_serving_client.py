@@ -1,6 +1,8 @@
 """The command-line client, against a real service."""
 
 import json
+import os
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -132,6 +134,81 @@ def test_an_image_left_out_of_a_drift_test_is_named_and_shows_in_the_status(fold
 
     assert status == ERROR
     assert "bad[red].png" in capsys.readouterr().out
+
+
+@pytest.fixture
+def untrained() -> Iterator[str]:
+    """The address of a service whose model has random weights."""
+    common = {"model": "resnet:1", "trained": False}
+    picture = {
+        "index": 0,
+        "filename": "a.png",
+        "top": [{"label": "cat", "probability": 1.0}],
+        "warning": None,
+    }
+    verdict = {
+        "is_drift": False,
+        "alpha": 0.05,
+        "n_permutations": 999,
+        "p_value": 0.5,
+        "score": 0.0,
+        "detector": "mmd",
+        "n_batch": 2,
+        "n_reference": 9,
+        "driving_images": [],
+        "class_distances": [],
+        "class_counts": [],
+        "image_errors": [],
+    }
+    answers = {"/classify": common | {"results": [picture]}, "/drift": common | verdict}
+
+    class Service(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answers[self.path]).encode())
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("command", ["classify", "drift"])
+def test_a_model_that_has_learnt_nothing_is_said_to_be_untrained(command, untrained, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"?")
+    arguments = [command, "--url", untrained, str(tmp_path / "a.png")]
+
+    assert main(arguments) == OK
+    table = " ".join(capsys.readouterr().out.split())
+    assert main([*arguments, "--json"]) == OK
+    answer = json.loads(capsys.readouterr().out)
+
+    assert "This model is untrained" in table
+    assert answer["trained"] is False
+
+
+@pytest.mark.usefixtures("url")
+def test_nothing_is_said_of_a_trained_model(folder, capsys):
+    main(["classify", str(folder / "0000.png")])
+    assert "untrained" not in capsys.readouterr().out
+    main(["classify", "--json", str(folder / "0000.png")])
+    assert json.loads(capsys.readouterr().out)["trained"] is True
+
+
+@pytest.mark.usefixtures("url")
+def test_a_name_that_is_no_text_is_sent_with_its_bytes_written_out(folder, capsys):
+    odd = folder / os.fsdecode(b"caf\xe9.png")
+    odd.write_bytes((folder / "0000.png").read_bytes())
+
+    status = main(["classify", "--json", str(odd)])
+
+    assert status == OK
+    assert json.loads(capsys.readouterr().out)["results"][0]["filename"].startswith("caf")
 
 
 def test_another_service_is_told_from_this_one(tmp_path, capsys):
