@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
+from serving import __version__
 from serving.commands import MEND, TRAINING_COMMANDS
 from serving.errors import ModelNotLoadedError
 from serving.logs import write_json
@@ -151,6 +152,11 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         app.user_middleware = leaner(app.user_middleware)
         return AnswerHeaders(ProblemDocuments(app))
 
+    def schema(self) -> dict[str, Any]:
+        from serving.routes import routes
+
+        return dict(super().schema()) | {"routes": routes()}
+
     @property
     def openapi_spec(self) -> Any:
         from bentoml._internal.service.openapi.specification import PathItem
@@ -166,7 +172,12 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         return attrs.evolve(
             described,
             openapi=openapi.VERSION,
-            info=attrs.evolve(described.info, description=openapi.DESCRIPTION, contact=None),
+            info=attrs.evolve(
+                described.info,
+                description=openapi.DESCRIPTION,
+                version=self.bento.tag.version if self.bento else __version__,
+                contact=None,
+            ),
             paths={path: PathItem(**item) for path, item in paths.items()},
             tags=None,
             components=openapi.components(with_keys=with_keys),

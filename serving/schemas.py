@@ -1,8 +1,10 @@
 """What goes in and out over HTTP: the fields of the forms, and the answers."""
 
+import json
+from contextlib import suppress
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drift import Certificate
 from drift.kernels import CollectionName
@@ -21,6 +23,15 @@ class Form(BaseModel):
     model: str = Field(
         "mnist", max_length=100, description="Which classifier: a name that GET /models lists."
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def may_be_json(cls, value: Any) -> Any:
+        """Return what is said in JSON, as BentoML's own clients say it, and other values as they are."""
+        if isinstance(value, str) and (value.startswith('"') or value == "null"):
+            with suppress(ValueError):
+                return json.loads(value)
+        return value
 
 
 class ClassifyForm(Form):

@@ -149,7 +149,7 @@ def test_the_readme_lists_every_setting_with_its_default_and_meaning():
 
 
 def test_the_example_in_python_finds_the_drift_that_it_makes(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (example,) = (one for one in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "torch" in one)
     torch.manual_seed(0)
 
     exec(example, {})  # noqa: S102 - it is the README's
