@@ -1,5 +1,6 @@
 """The bento: built from the store, served from the store, and true to the model that it was built with."""
 
+import json
 import os
 import re
 import subprocess
@@ -76,6 +77,14 @@ def test_the_openapi_document_in_the_bento_has_the_endpoints(bento):
     assert {"/classify", "/drift", "/models"} <= document["paths"].keys()
 
 
+def test_the_bento_says_what_clients_of_bentoml_can_call(bento):
+    in_bento = yaml.safe_load((bento / "bento.yaml").read_text())["schema"]
+    beside_it = json.loads((bento / "apis" / "schema.json").read_text())
+
+    for schema in (in_bento, beside_it):
+        assert [route["route"] for route in schema["routes"]] == ["/classify", "/drift"]
+
+
 def test_a_bento_without_a_model_is_not_built(tmp_path):
     command = [sys.executable, "-m", "bentoml", "build"]
     environment = os.environ | {"BENTOML_HOME": str(tmp_path)}
@@ -102,8 +111,10 @@ def test_a_bento_serves_the_model_that_it_was_built_with_though_a_newer_one_exis
 
     with serve(home, target=f"{bento.parent.name}:{bento.name}") as client:
         from_bento = client.post("/classify", files=as_files(held_out.images[:1])).json()["model"]
+        described = client.get("/docs.json").json()["info"]["version"]
     with serve(home) as client:
         from_source = client.post("/classify", files=as_files(held_out.images[:1])).json()["model"]
 
     assert from_bento == f"mnist:{built_with}"
+    assert described == bento.name
     assert from_source == "mnist:newer"
