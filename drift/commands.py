@@ -18,11 +18,11 @@ from drift.tables import certificate_table
 from serving.client import drift_table
 from serving.drifting import Batch, check_form, score_batch
 from serving.errors import Problem
+from serving.fields import validated
 from serving.files import NoImagesError
 from serving.models import Classifier
 from serving.schemas import DriftForm, ImageError
 from serving.terminal import DRIFT, ERROR, OK, Terminal
-from serving.uploads import validated
 
 MISTAKES = (DriftError, Problem, NoImagesError)
 

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from serving.abandonment import Work, while_connected
 from serving.admission import Queue, Room
 from serving.errors import MAX_ECHO, MalformedRequestError
+from serving.fields import FormType
 from serving.memory import enough_memory
 from serving.settings import Settings
-from serving.uploads import FormType, Submission, read_submission
+from serving.uploads import Submission, read_submission
 
 
 class Intake(Generic[FormType]):

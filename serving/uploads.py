@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import Generic, TypeVar
+from typing import Generic
 
 import multipart
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
-from pydantic import ValidationError
 from starlette.requests import Request
 
 from serving.admission import HeldBytes
@@ -20,9 +19,8 @@ from serving.errors import (
     TooLargeError,
     UnsupportedTypeError,
 )
-from serving.schemas import Form
+from serving.fields import FILES_FIELD, FormType, validated
 
-FILES_FIELD = "images"
 MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
 MAX_CONTENT_TYPE = 1000  # characters
 UPLOAD_BYTES = 600  # that Python takes for a file beside its own
@@ -37,8 +35,6 @@ FAULTS = {  # of a form, by a word of what the parser says
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
 )
-
-FormType = TypeVar("FormType", bound=Form)
 
 
 @dataclass(frozen=True)
@@ -262,27 +258,3 @@ def text_of(name: str, data: bytearray) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} is not in utf-8.") from None
-
-
-def validated(fields: Mapping[str, str], form_type: type[FormType]) -> FormType:
-    """Return fields as a form.
-
-    Raises:
-        MalformedRequestError: One is unknown or out of range.
-    """
-    try:
-        return form_type.model_validate(fields)
-    except ValidationError as error:
-        raise MalformedRequestError(
-            describe_invalid(error, form_type),
-            errors=error.errors(include_url=False, include_context=False, include_input=False),
-        ) from None
-
-
-def describe_invalid(error: ValidationError, form_type: type[Form]) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = ", ".join((FILES_FIELD, *form_type.model_fields))
-        return f"There is no field {name[:MAX_ECHO]!r}. There are: {known}."
-    return f"{name}: {first['msg']} (it was {str(first['input'])[:MAX_ECHO]!r})."

@@ -204,6 +204,31 @@ def test_a_top_k_out_of_range_is_an_error_that_names_it(service, as_files, held_
     assert "top_k" in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"alpha": "2"}, "alpha must be a number, at least 0.0001, less than 1 (it was '2')."),
+        ({"n_permutations": "9" * 900}, "n_permutations must be a whole number, at least 19, at most 9999"),
+        ({"detector": "psychic"}, "detector must be one of mmd, ks, label_shift (it was 'psychic')."),
+        ({"model": "m" * 101}, "model must be text, at most 100 characters long (it was 'mmm"),
+        ({"topk": "3"}, "There is no field 'topk'. There are: images, model, detector, kernel, alpha, n_"),
+    ],
+    ids=["a number", "a whole number", "a name of few", "text", "a field"],
+)
+def test_what_a_field_may_be_is_said_in_words_that_are_not_the_validators(
+    service, as_files, held_out, fields, says
+):
+    wrong = fields | {"kernel": "popcorn"}
+
+    problem = service.post("/drift", files=as_files(held_out.images[:2]), data=wrong).json()
+
+    by_field = {error["field"]: error["detail"] for error in problem["errors"]}
+    assert problem["detail"] == problem["errors"][0]["detail"]
+    assert by_field.keys() == wrong.keys()
+    assert by_field[next(iter(fields))].startswith(says)
+    assert "Input" not in str(problem)
+
+
 def test_a_long_field_is_not_repeated_in_the_answer(service, as_files, held_out):
     response = service.post("/drift", files=as_files(held_out.images[:2]), data={"kernel": "k" * 500_000})
 
