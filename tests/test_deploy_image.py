@@ -49,6 +49,13 @@ def test_of_packages_what_serving_uses_is_left(packages):
     }
 
 
+def test_what_pytorch_imports_only_to_compile_is_not_locked(locked_versions):
+    unused = (ROOT / "deploy/image/unused.txt").read_text().splitlines()[1:]
+
+    assert "sympy" in unused
+    assert not locked_versions.keys() & set(unused)
+
+
 def test_bytecode_is_made_of_small_packages_as_a_whole_and_of_large_ones_where_they_are_imported(
     packages, monkeypatch
 ):
