@@ -1,17 +1,22 @@
 """What makes the image: the slimming of its packages, its health check, and the script that builds it."""
 
+import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from importlib import resources
+from importlib.metadata import Distribution
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from deploy.image import slim
+from deploy.image import slim, symbols
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,6 +29,8 @@ def packages(tmp_path) -> Path:
         "torch/bin/protoc",
         "torch/bin/torch_shm_manager",
         "torch/include/ATen/ops/add.h",
+        "torch/_dynamo/__init__.py",
+        "torch/_inductor/codegen/cpp.py",
         "torch/lib/libtorch_cpu.so",
         "torch/test/test_add.py",
         "torch/testing/__init__.py",
@@ -54,6 +61,110 @@ def test_what_pytorch_imports_only_to_compile_is_not_locked(locked_versions):
 
     assert "sympy" in unused
     assert not locked_versions.keys() & set(unused)
+
+
+def test_a_package_lists_the_files_that_are_left_of_it_as_they_are(packages):
+    record = packages / "numpy-2.0.dist-info/RECORD"
+    record.write_text(
+        "numpy/_core/lib/libnpymath.a,sha256=x,6\n"
+        "scipy/stats/tests/data/x.npz,,\n"
+        '"torch/lib/libtorch_cpu.so",sha256=x,1000\n'
+        "torch/__init__.py,sha256=x,6\n"
+        "numpy-2.0.dist-info/RECORD,,\n"
+    )
+
+    slim.remove_unused(packages)
+    slim.record_what_is_left(packages)
+
+    checksum = urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).decode().rstrip("=")
+    files = {str(file): file for file in Distribution.at(record.parent).files}
+    assert files.keys() == {"torch/lib/libtorch_cpu.so", "torch/__init__.py", "numpy-2.0.dist-info/RECORD"}
+    assert files["torch/lib/libtorch_cpu.so"].size == 6
+    assert files["torch/lib/libtorch_cpu.so"].hash.value == checksum
+    assert files["torch/__init__.py"].hash.value == "x"  # whose size has not changed
+
+
+def test_a_shared_library_does_without_its_symbols_what_it_did_with_them(tmp_path):
+    shutil.copytree(find_spec("yaml").submodule_search_locations[0], tmp_path / "yaml")
+    (library,) = tmp_path.glob("yaml/_yaml*.so")
+    size = library.stat().st_size
+
+    saved = symbols.cut_symbols(library)
+
+    use = [sys.executable, "-c", "import yaml; print(yaml.__file__, yaml.load('a: [1]', yaml.CLoader))"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    printed = subprocess.check_output(use, env=environment, text=True)
+    assert printed == f"{tmp_path}/yaml/__init__.py {{'a': [1]}}\n"
+    assert saved > 0
+    assert library.stat().st_size == size - saved
+    assert symbols.cut_symbols(library) == 0  # of what has lost them already, nothing more
+
+
+def library(
+    *, kind: int = 3, identity: bytes = b"\x7fELF\x02\x01", flags: int = 0, gap: int = 0, after: bytes = b""
+) -> bytes:
+    """Return a shared library: 200 bytes that are loaded, a section of 100 that follows, and the tables."""
+    loaded, follows = 200, 200 + gap
+    header = identity.ljust(16, b"\0") + struct.pack(
+        "<HHIQQQIHHHHHH", kind, 62, 1, 0, 64, follows + 100, 0, 64, 56, 1, 64, 2, 0
+    )
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, 0, 0, loaded, loaded, 4096)
+    inside = struct.pack("<IIQQQQIIQQ", 0, 1, 2, 120, 120, 80, 0, 0, 1, 0)
+    behind = struct.pack("<IIQQQQIIQQ", 0, 2, flags, 0, follows, 100, 0, 0, 1, 0)
+    return (header + segment).ljust(follows + 100, b"x") + inside + behind + after
+
+
+def test_a_shared_library_ends_where_what_is_loaded_ends_and_names_no_sections(tmp_path):
+    path = tmp_path / "lib.so"
+    path.write_bytes(library())
+
+    saved = symbols.cut_symbols(path)
+
+    left = path.read_bytes()
+    assert saved == 100 + 2 * 64
+    assert len(left) == 200
+    assert left[40:48] == bytes(8)
+    assert left[60:64] == bytes(4)
+    assert left[:40] + left[48:60] + left[64:] == library()[:40] + library()[48:60] + library()[64:200]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        library(kind=2),
+        library(identity=b"\x7fELF\x01\x01"),
+        library(identity=b"\x7fELF\x02\x02"),
+        library(flags=2),
+        library(gap=5000),
+        library(after=b"an archive"),
+        library()[:-1],
+        library()[:100],
+        library()[:10],
+        b"/* GNU ld script */ GROUP ( libm.so.6 )",
+        b"",
+    ],
+    ids=[
+        "a program",
+        "of 32 bits",
+        "the most significant byte first",
+        "a section that is loaded, behind all segments",
+        "something that is no section",
+        "something behind the tables",
+        "its end is missing",
+        "its tables are missing",
+        "its header is missing",
+        "a linker's script",
+        "empty",
+    ],
+)
+def test_a_file_that_may_hold_something_else_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "lib.so"
+    path.write_bytes(content)
+
+    saved = symbols.cut_symbols(path)
+
+    assert saved == 0
+    assert path.read_bytes() == content
 
 
 def test_bytecode_is_made_of_small_packages_as_a_whole_and_of_large_ones_where_they_are_imported(
