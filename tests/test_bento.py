@@ -60,7 +60,31 @@ def test_the_image_installs_no_compiler(bento):
 
     assert "apt-get" not in dockerfile
     assert "ARG TORCH_BACKEND=cpu" in dockerfile
-    assert "USER bentoml" in dockerfile
+
+
+@pytest.fixture
+def layers(bento) -> list[str]:
+    """The instructions of the stage that `scripts/image` builds, after those that it shares with others."""
+    dockerfile = (bento / "env" / "docker" / "Dockerfile").read_text()
+    return dockerfile.partition("FROM base-container AS driftbento\n")[2].partition("FROM ")[0].splitlines()
+
+
+def test_the_models_of_the_image_come_before_its_code_and_the_rest_of_the_bento(layers, bento):
+    """So that a registry that has the models is sent no more than what has changed."""
+    copied = [part for line in layers if line.startswith("COPY ") for part in line.split()[2:-1]]
+
+    whole = {path.name for path in bento.iterdir()} - {"env"}  # which is there before
+    assert copied[0] == "models"
+    assert copied[-1] == "bento.yaml"
+    assert set(copied) == whole | {"models"}
+
+
+def test_the_user_of_the_image_is_a_number(layers):
+    """Of a name, Kubernetes cannot tell whether it is root, and with runAsNonRoot it refuses it."""
+    (user,) = [line.split()[1] for line in layers if line.startswith("USER ")]
+
+    assert user.isdigit()
+    assert int(user) > 0
 
 
 def test_the_image_starts_with_a_script_of_this_project_which_calls_bentomls(bento):
