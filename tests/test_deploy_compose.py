@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.settings import Settings
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "compose"
+SECURITY = " ".join((FOLDER.parent.parent / "SECURITY.md").read_text().split())
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
 CONFIG = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
@@ -77,9 +78,35 @@ def test_the_service_is_the_image_that_is_built_here_and_writes_to_memory_alone(
     service = SERVICES["driftbento"]
 
     assert (service["image"], service["pull_policy"]) == ("driftbento", "never")
-    assert (service["mem_limit"], service["memswap_limit"]) == ("1g", "1g")
+    assert service["mem_limit"] == service["memswap_limit"]
     assert [entry.partition(":")[0] for entry in service["tmpfs"]] == ["/tmp"]
     assert "volumes" not in service
+
+
+def test_the_memory_of_the_service_is_more_than_it_takes_at_most():
+    """All that SECURITY.md says of one worker, with a model of photographs, and what lies in /tmp."""
+    settings, service = Settings(), SERVICES["driftbento"]
+    starter = 100_000_000  # bytes that the process that starts the worker takes
+
+    def promised(words: str) -> int:
+        return int(re.search(words, SECURITY).group(1))
+
+    most = (
+        starter
+        + promised(r"at rest \(some (\d+) MB in the image") * 1_000_000
+        + settings.max_held_bytes
+        + promised(r"`MAX_HELD_BYTES` and (\d+) MB") * 1_000_000
+        + promised(r"(\d+) bytes for each of `MAX_PIXELS`") * settings.max_pixels
+        + promised(r"(\d+) KiB for each open connection") * 1024 * settings.max_connections
+        + promised(r"(\d+) kB for each of `MAX_IMAGES`") * 1000 * settings.max_images
+        + bytes_of(service["tmpfs"][0].partition("size=")[2])
+    )
+    assert bytes_of(service["mem_limit"]) > most
+
+
+def bytes_of(size: str) -> int:
+    """Return what a size of compose's is in bytes."""
+    return int(size[:-1]) * {"m": 2**20, "g": 2**30}[size[-1]]
 
 
 def test_a_container_that_ends_has_the_time_that_the_service_takes_for_it():
