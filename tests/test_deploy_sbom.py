@@ -50,6 +50,17 @@ def test_the_list_holds_the_lock_and_nothing_else_of_pypi(of_pypi, locked_versio
 
 
 @needs_image
+def test_the_image_holds_no_python_package_outside_the_environment_that_is_listed():
+    """An installer that the base image has compiled with its Python would be in neither list."""
+    find = ["run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find", os.environ["IMAGE"]]
+    found = engine(*find, "/", "-xdev", "(", "-name", "*.dist-info", "-o", "-name", "*.egg-info", ")")
+
+    elsewhere = [path for path in found.splitlines() if not path.startswith("/app/.venv/")]
+    assert len(found.splitlines()) > 50
+    assert elsewhere == []
+
+
+@needs_image
 def test_every_python_package_has_its_licence_and_the_hashes_of_the_lock(of_pypi):
     lock = (ROOT / "requirements.txt").read_text()
 
