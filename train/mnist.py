@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from drift import Reference, certify
 from drift.corruptions import gaussian_blur
-from drift.progress import followed
+from drift.progress import followed, steps
 from train.data import Digits, MnistSplits
 from train.pens import redrawn
 from train.publish import publish
@@ -73,7 +73,8 @@ def train_classifier(data: MnistSplits, *, epochs: int, seed: int) -> DigitClass
         seed: Of the weights, the pens, the order of the digits and their augmentation.
     """
     copied = data.train.take(torch.arange(min(MOST_REDRAWN, len(data.train))))
-    drawn = Digits(redrawn(copied.images, seed=seed), copied.labels)
+    with steps("pens", len(copied)) as step:
+        drawn = Digits(redrawn(copied.images, seed=seed, advance=step), copied.labels)
     train = data.train + drawn
     torch.manual_seed(seed)
     model = DigitClassifier()

@@ -1,5 +1,6 @@
 """Digits drawn again with pens of other widths than MNIST's, as people draw them on screens and on paper."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,10 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from drift.progress import followed
 from serving.digits import centred  # the very preparation that the service makes
 
 Ink = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 SCALE = 10  # of the drawing board, on which the middle line of a digit of 28 × 28 is found
 MARGIN = 60  # pixels of the board around it, for wide pens
@@ -21,19 +22,21 @@ HEIGHT = 190  # pixels of a digit that is drawn for training
 THINNEST, WIDEST = 1.5, 44  # pixels of the pens that draw it
 
 
-def redrawn(images: Tensor, *, seed: int) -> Tensor:
+def redrawn(images: Tensor, *, seed: int, advance: Callable[[], object] = lambda: None) -> Tensor:
     """Return digits as the service prepares them, each drawn anew with a pen of random width.
 
     Args:
         images: Shape (N, 28, 28), uint8, light on dark.
         seed: Of the widths, whose logarithms are uniform.
+        advance: Called after each digit.
     """
     rng = np.random.default_rng(seed)
     pens = np.exp(rng.uniform(np.log(THINNEST), np.log(WIDEST), len(images)))
-    drawn = [
-        centred(Image.fromarray((drawn_ink(on_board(digit), HEIGHT, pen) * 255).astype(np.uint8)))
-        for digit, pen in zip(followed(images.numpy(), "pens", len(images)), pens, strict=True)
-    ]
+    drawn = list[Pixels]()
+    for digit, pen in zip(images.numpy(), pens, strict=True):
+        ink = drawn_ink(on_board(digit), HEIGHT, pen)
+        drawn.append(centred(Image.fromarray((ink * 255).astype(np.uint8))))
+        advance()
     return torch.from_numpy(np.concatenate(drawn))  # (N, 28, 28)
 
 
