@@ -235,7 +235,7 @@ def test_a_container_whose_worker_dies_ends_with_an_error(start):
 
 
 def test_the_log_of_a_container_is_json_on_request(start):
-    container = start("--env", "LOG_FORMAT=json")
+    container = start("--env", "LOG_FORMAT=json", "--env", "PORT=8080")
 
     lines = engine("logs", container).splitlines()
 
