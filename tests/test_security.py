@@ -80,3 +80,11 @@ def test_every_test_that_is_named_is_there():
 
     assert len(named) > 10
     assert {name for name in named if not (TESTS / name).is_file()} == set()
+
+
+def test_every_promise_names_the_test_that_holds_the_service_to_it():
+    promised = SECURITY.split("## What is promised")[1].split("## ")[0]
+
+    promises = promised.split("\n- ")[1:]
+
+    assert [promise for promise in promises if not re.search(r"`test_\w+\.py`", promise)] == []
