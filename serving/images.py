@@ -143,8 +143,8 @@ def explained(max_pixels: int) -> Iterator[None]:
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
         if "out of memory" in str(error):  # as they call it
             raise MemoryError(str(error)) from error
-        fault = "ends early" if "truncated" in str(error) else "is damaged"
-        raise UndecodableImageError(f"The image {fault}. Send it again, complete.") from None
+        fault = ": it ends early" if "truncated" in str(error) else ""
+        raise UndecodableImageError(f"The image is damaged{fault}. Send it again, complete.") from None
 
 
 def steps_of(image: Image.Image, data: bytes, factor: int) -> int:
