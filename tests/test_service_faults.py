@@ -152,7 +152,8 @@ def test_a_picture_for_which_there_is_not_enough_memory_is_no_damaged_one_and_ot
     with start(CLASSIFY_THREADS="2") as service, ThreadPoolExecutor() as pool:
         before = service.client.post(path, files=small)
         (worker,) = service.workers
-        with little_memory(worker, 100 * MIB):
+        (decoder,) = worker.children()
+        with little_memory(worker, 100 * MIB), little_memory(decoder, 100 * MIB):
             too_large = [pool.submit(service.client.post, path, files=mixed) for _ in range(4)]
             others = [pool.submit(ask_until_answered, service.client, path, small) for _ in range(4)]
             refused = [future.result() for future in too_large]

@@ -237,7 +237,7 @@ def test_a_large_picture_takes_at_most_eight_bytes_for_each_pixel_that_one_may_h
 @pytest.mark.parametrize(
     ("image", "kind"),
     [
-        pytest.param(Image.new("I", (1700, 1700), 9), "PNG", id="deep"),
+        pytest.param(Image.new("I;16", (2400, 2400), 9), "PNG", id="deep"),
         pytest.param(Image.new("RGBA", (1700, 1700), (1, 2, 3, 4)), "PNG", id="transparent"),
         pytest.param(Image.new("L", (400, 29_000), 9), "JPEG", id="long"),
         pytest.param(Image.new("RGB", (1400, 1400), (1, 2, 3)), "WEBP", id="WebP"),
