@@ -203,8 +203,11 @@ def test_the_container_has_one_process_tree_and_no_zombie(container, client, as_
     states = re.findall(r"^(\d+) \((.*)\) (\S) (\d+)", inside(container, "sh", "-c", listing), re.MULTILINE)
     processes = {int(number): (state, int(parent)) for number, name, state, parent in states if name != "sh"}
     assert "Z" not in {state for state, _ in processes.values()}
+    workers = {number for number, (_, parent) in processes.items() if parent == 1}
+    decoders = {number for number, (_, parent) in processes.items() if parent in workers}
+    assert len(decoders) == len(workers) >= 1
     # What the engine itself runs inside has no parent there.
-    assert {parent for number, (_, parent) in processes.items() if number != 1} - {0} == {1}
+    assert {number for number, (_, parent) in processes.items() if parent} == workers | decoders
 
 
 def test_the_container_ends_well_when_it_is_told_to_and_answers_first(start, client_of, as_files, blurred):
