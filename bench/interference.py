@@ -18,9 +18,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import bentoml
 import numpy as np
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
@@ -28,8 +26,7 @@ from tqdm import tqdm
 from bench.bodies import form, png
 from bench.load import Outcome
 from bench.processes import exit_on_signals, python, running
-from bench.service import service
-from serving.commands import TRAINING_COMMANDS
+from bench.service import require_model, service
 from train.data import load_mnist
 
 MODEL = "mnist"
@@ -59,12 +56,7 @@ class Form:
 def main() -> int:
     options = parser().parse_args()
     exit_on_signals()
-    try:
-        bentoml.models.get(f"{MODEL}:latest")
-    except NotFound:
-        command = TRAINING_COMMANDS[MODEL]
-        print(f"The model store holds no {MODEL!r}. Run `{command}` first.", file=sys.stderr)
-        return 1
+    require_model(MODEL)
     table = Table(*(Column(name, justify="right", no_wrap=True) for name in COLUMNS))
     cores = []
     with tempfile.TemporaryDirectory() as folder:

@@ -16,9 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import bentoml
 import numpy as np
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
@@ -28,9 +26,8 @@ from bench.damage import mutated
 from bench.malformed.kinds import post
 from bench.processes import exit_on_signals
 from bench.questions import Question, UnfitServiceError, questions
-from bench.service import service
+from bench.service import require_model, service
 from bench.wire import NoAnswerError, Wire
-from serving.commands import TRAINING_COMMANDS
 
 MODEL = "mnist"
 TOGETHER = 8  # pictures in a request, as many as are answered in the quick lane
@@ -55,12 +52,7 @@ class Seen:
 def main() -> int:
     options = parser().parse_args()
     exit_on_signals()
-    try:
-        bentoml.models.get(f"{MODEL}:latest")
-    except NotFound:
-        command = TRAINING_COMMANDS[MODEL]
-        print(f"The model store holds no {MODEL!r}. Run `{command}` first.", file=sys.stderr)
-        return 1
+    require_model(MODEL)
     seen = Seen()
     with service() as (address, _):
         host, _, port = address.partition(":")

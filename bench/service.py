@@ -6,11 +6,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import bentoml
 import psutil
+from bentoml.exceptions import NotFound
 
 from bench.processes import HOST, free_port, is_ready, python, running
+from serving.commands import TRAINING_COMMANDS
 
 READY_WITHIN_SECONDS = 120
+
+
+def require_model(name: str) -> None:
+    """Go on if the store holds a model.
+
+    Raises:
+        SystemExit: It holds none, with a sentence that says what to run, and status 1.
+    """
+    try:
+        bentoml.models.get(f"{name}:latest")
+    except NotFound:
+        sys.exit(f"The model store holds no {name!r}. Run `{TRAINING_COMMANDS[name]}` first.")
 
 
 @contextmanager

@@ -23,9 +23,7 @@ from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import bentoml
 import psutil
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from tqdm import tqdm
 
@@ -34,10 +32,9 @@ from bench.counts import Counts, unaccounted
 from bench.footprint import Footprint, at_rest, settled
 from bench.processes import exit_on_signals
 from bench.questions import Question, UnfitServiceError, questions
-from bench.service import service
+from bench.service import require_model, service
 from bench.soak_report import complaints, footprint_table, visit_table
 from bench.wire import NoAnswerError, Wire
-from serving.commands import TRAINING_COMMANDS
 
 QUICK_PER_SLOW = 2  # clients of each kind
 READ_TIMEOUT_SECONDS = "2"  # of the service that is started here, whose default makes few slow requests
@@ -55,9 +52,8 @@ class Soaked:
 def main() -> int:
     options = parser().parse_args()
     exit_on_signals()
-    if options.url is None and not has_model():
-        print(f"The model store holds no {MODEL!r}. Run `{TRAINING_COMMANDS[MODEL]}` first.", file=sys.stderr)
-        return 1
+    if options.url is None:
+        require_model(MODEL)
     with running_service(options) if options.url else own_service() as soaked:
         try:
             asked = questions(Wire(*soaked.address), options.seed)
@@ -90,14 +86,6 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--url", help="of a service that runs; without it, one is started")
     options.add_argument("--pid", type=int, help="of the service at --url, if it runs on this machine")
     return options
-
-
-def has_model() -> bool:
-    try:
-        bentoml.models.get(f"{MODEL}:latest")
-    except NotFound:
-        return False
-    return True
 
 
 @contextmanager

@@ -12,10 +12,8 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import bentoml
 import numpy as np
 import psutil
-from bentoml.exceptions import NotFound
 from PIL import Image
 from rich.console import Console
 from rich.table import Column, Table
@@ -26,8 +24,7 @@ from bench.bombs import deep_png, empty_blocks_png
 from bench.interference import MODEL, Form, measure, percentiles, write_form
 from bench.load import Outcome
 from bench.processes import exit_on_signals
-from bench.service import service
-from serving.commands import TRAINING_COMMANDS
+from bench.service import require_model, service
 from train.data import load_mnist
 
 BODY = 62 * 2**20  # bytes: of the 64 MiB that a request may have, what its form leaves
@@ -39,12 +36,7 @@ File = tuple[str, bytes, str]
 def main() -> int:
     options = parser().parse_args()
     exit_on_signals()
-    try:
-        bentoml.models.get(f"{MODEL}:latest")
-    except NotFound:
-        command = TRAINING_COMMANDS[MODEL]
-        print(f"The model store holds no {MODEL!r}. Run `{command}` first.", file=sys.stderr)
-        return 1
+    require_model(MODEL)
     table = Table(*(Column(name, justify="right" if index else "left") for index, name in enumerate(COLUMNS)))
     with tempfile.TemporaryDirectory() as folder:
         others = forms_of_others(Path(folder))
