@@ -28,8 +28,12 @@ class Service:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        alive = (one for one in self.children if one.status() != psutil.STATUS_ZOMBIE)
-        return [one for one in alive if "_bentoml_impl.worker.service" in one.cmdline()]
+        found = []
+        for child in self.children:
+            with suppress(psutil.NoSuchProcess):  # It has ended since, whether its parent knows that or not.
+                if "_bentoml_impl.worker.service" in child.cmdline():
+                    found.append(child)
+        return found
 
     @property
     def children(self) -> list[psutil.Process]:
