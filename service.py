@@ -1,6 +1,6 @@
 """The BentoML service: what serves, what it is served with, and the image that both go into.
 
-The endpoints are in serving/application.py. BentoML loads this file in the process that starts the workers
+The endpoints are in serving/app.py. BentoML loads this file in the process that starts the workers
 too. That has no use for torch and what needs it, which take seconds to import and hundreds of megabytes; so
 these are imported where only workers come.
 """
@@ -30,14 +30,14 @@ from starlette.responses import JSONResponse
 
 from serving import __version__
 from serving.commands import MEND, TRAINING_COMMANDS
-from serving.errors import ModelNotLoadedError
 from serving.logs import write_json
-from serving.metric_files import FOLDER_VARIABLE, make_folder
+from serving.process.metric_files import FOLDER_VARIABLE, make_folder
+from serving.process.readiness import Roll, end_with_parent
 from serving.settings import is_log_json, settings
-from serving.workers import Roll, end_with_parent
+from vision.errors import ModelNotLoadedError
 
 if TYPE_CHECKING:
-    from serving.models import Classifier, UnavailableModel
+    from vision.models.classifier import Classifier, UnavailableModel
 
 # BentoML looks for modules beside this file only until it has loaded it, and some are imported later.
 sys.path.append(str(Path(__file__).parent))
@@ -151,10 +151,10 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
             BentoMLContainer.prometheus_multiproc_dir.set(make_folder(home))
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        from serving.application import endpoints
-        from serving.connections import limit_connections
-        from serving.headers import AnswerHeaders
-        from serving.middleware import ProblemDocuments
+        from serving.app import endpoints
+        from serving.middleware.problem_documents import ProblemDocuments
+        from serving.middleware.request_id import AnswerHeaders
+        from serving.process.connection import limit_connections
 
         limit_connections()
         endpoints.state.document = document
@@ -165,7 +165,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         return AnswerHeaders(ProblemDocuments(app))
 
     def schema(self) -> dict[str, Any]:
-        from serving.routes import routes
+        from bento.routes import routes
 
         return dict(super().schema()) | {"routes": routes()}
 
@@ -217,9 +217,9 @@ class DriftBento:
             end_with_parent(self.roll.starter)
         import torch
 
-        from serving.application import answer_for
-        from serving.models import UnavailableModel
+        from serving.app import answer_for
         from serving.registry import Registry
+        from vision.models.classifier import UnavailableModel
 
         torch.set_num_threads(settings().torch_threads)  # before anything is timed or compiled
         found: ProblemDocumentService = DriftBento  # type: ignore[assignment] # the decorator has made it one
@@ -233,7 +233,7 @@ class DriftBento:
     @staticmethod
     def supervise_workers() -> None:
         """Hear from BentoML, in the process that starts the workers, that it is about to."""
-        from serving.supervision import supervise  # which workers have no use for
+        from bento.supervisor import supervise  # which workers have no use for
 
         found: ProblemDocumentService = DriftBento  # type: ignore[assignment] # as above
         supervise({FOUND: json.dumps([[str(model.tag) for model in found.models], found.damaged])})
@@ -266,7 +266,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
 
     from serving import openapi
     from serving.guards import HEALTH, guards
-    from serving.traffic import AccessLog, KnownEndpoints, Traffic
+    from serving.middleware.traffic import AccessLog, KnownEndpoints, Traffic
 
     pages = ("/", "/docs.json")
     replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
@@ -291,7 +291,7 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
 
 def load(model: BentoModel) -> "Classifier | UnavailableModel":
     """Load a model from the store, or say why that cannot be done."""
-    from serving.models import UnavailableModel, load_classifier
+    from vision.models.classifier import UnavailableModel, load_classifier
 
     version = str(model.tag.version)
     try:

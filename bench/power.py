@@ -33,14 +33,14 @@ from bench.power_tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
 from bench.shifts import every_shift, fetch_fashion, predictor, read_foreign
 from drift import Kernel, Reference, mmd_permutation_test
 from drift.ks import ks_test
-from drift.labels import label_shift_test
+from drift.label_shift import label_shift_test
 from drift.mmd import DEFAULT_KERNEL
-from drift.study.conditions import Foreign, Outputs
-from serving.errors import ModelNotLoadedError
-from serving.models import Classifier, load_classifier
+from study.conditions import Foreign, Outputs
 from train.data import MnistSplits, load_by_name
 from train.errors import DatasetUnavailableError
 from train.mnist import LENGTHSCALE_DIGITS
+from vision.errors import ModelNotLoadedError
+from vision.models.classifier import Classifier, load_classifier
 
 N_REFERENCE = 1000
 

@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.quiet import TRIES, Watch, least_disturbed
-from drift.images import load_model
-from serving.errors import ModelNotLoadedError
+from vision.embed import load_model
+from vision.errors import ModelNotLoadedError
 
 BATCHES = (1, 2, 4, 8)
 CORES = os.cpu_count() or 1

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from drift.corruptions import gaussian_noise, rotation, translation
-from drift.study.conditions import (
+from study.conditions import (
     Condition,
     Corrupt,
     Foreign,
@@ -22,8 +22,8 @@ from drift.study.conditions import (
     stranger,
     unchanged,
 )
-from serving.models import Classifier
 from train.data import Digits, fetch_fashion_mnist
+from vision.models.classifier import Classifier
 
 NO_SHIFT = "no shift"
 STRENGTHS = ("small", "medium", "large")

@@ -4,8 +4,8 @@ It works on float tensors of shape (samples, features). Nothing but the command 
 BentoML or of a particular model.
 """
 
-from drift.calibration import certify
 from drift.certificate import Certificate
+from drift.certify import certify
 from drift.errors import (
     BatchTooLargeError,
     BatchTooSmallError,

@@ -13,7 +13,7 @@ from torchdrift.detectors import Detector
 from drift.errors import IndividualSamplesError, NotFittedError
 from drift.kernels import CollectionName, TorchDriftKernel
 from drift.ks import ks_test
-from drift.labels import label_shift_test
+from drift.label_shift import label_shift_test
 from drift.mmd import DEFAULT_KERNEL, mmd_permutation_test, mmd_score, witness
 from drift.reference import MAX_BATCH, N_PERMUTATIONS, Reference
 

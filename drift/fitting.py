@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from drift.calibration import N_BATCHES, SIZES, Blur, certify, measurable
+from drift.certify import N_BATCHES, SIZES, Blur, certify, measurable
 from drift.errors import UnknownKernelError, UnreadableSamplesError
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL

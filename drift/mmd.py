@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from drift.bank import KernelSums, Permutations, ReferenceParts
 from drift.errors import (
     BatchTooLargeError,
     BatchTooSmallError,
@@ -26,6 +25,7 @@ from drift.errors import (
     NonFiniteFeaturesError,
 )
 from drift.kernels import UNIT, CollectionName, Kernel, Points
+from drift.permutations import KernelSums, Permutations, ReferenceParts
 from drift.reference import Reference
 from drift.results import TwoSampleResult, combine
 

@@ -11,7 +11,6 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from drift import storage
-from drift.bank import KernelSums, PermutationBank, Permutations, sum_kernels
 from drift.certificate import Certificate
 from drift.errors import (
     DriftError,
@@ -32,6 +31,7 @@ from drift.kernels import (
     make_kernel,
     median_distance,
 )
+from drift.permutations import KernelSums, PermutationBank, Permutations, sum_kernels
 from drift.probabilities import check_probabilities
 
 MAX_BATCH = 1000

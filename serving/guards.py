@@ -5,9 +5,9 @@ from collections.abc import Collection
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from serving.access import Keys
-from serving.headers import REQUEST_ID
 from serving.keys import read_keys, read_origins
+from serving.middleware.api_keys import Keys
+from serving.middleware.request_id import REQUEST_ID
 from serving.settings import Settings
 
 HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from pythonjsonlogger.core import RESERVED_ATTRS, LogData
 from pythonjsonlogger.json import JsonFormatter
 
-from serving.headers import request_id
+from serving.middleware.request_id import request_id
 
 logger = logging.getLogger("python")  # of what nobody has caught
 service_logger = logging.getLogger("bentoml.driftbento")

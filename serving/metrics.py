@@ -15,10 +15,10 @@ from typing import Any, get_args
 import psutil
 from prometheus_client import Counter, Gauge, Histogram
 
-from serving import metric_files
-from serving.errors import TYPE_PREFIX, Problem
-from serving.prepared import Oddity
+from serving.process import metric_files
 from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
+from vision.errors import Problem
+from vision.preprocessing.prepared import Oddity
 
 DETECTORS: Sequence[str] = get_args(DriftDetector)
 RESULTS = {True: "drift", False: "no_drift"}
@@ -134,9 +134,9 @@ class Last(Gauge):
 
 def reason_of(document: Mapping[str, Any]) -> str:
     """Return the kind of a problem, or the phrase of its status where that says it all, with hyphens."""
-    kind = str(document["type"])
-    if kind.startswith(TYPE_PREFIX):
-        return kind.removeprefix(TYPE_PREFIX)
+    namespace, _, kind = str(document["type"]).rpartition(":")
+    if namespace.startswith("urn:"):
+        return kind
     return HTTPStatus(document["status"]).phrase.lower().replace(" ", "-")
 
 

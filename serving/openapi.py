@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving import errors
+from serving.problems import MEDIA_TYPE, STATUSES
 from serving.schemas import (
     ClassifyForm,
     ClassifyResponse,
@@ -17,6 +18,7 @@ from serving.schemas import (
     ModelsResponse,
     ProblemDocument,
 )
+from vision import errors as vision_errors
 
 VERSION = "3.1.0"  # the first whose schemas are those of JSON Schema, null included
 DESCRIPTION = (
@@ -30,18 +32,18 @@ ANSWERS = (ClassifyResponse, DriftResponse, ModelsResponse, ProblemDocument)
 IMAGES = "One file for each image."
 IMAGES_OR_ARCHIVE = "One file for each image, or a single .npy, .npz or .zip that holds them all."
 
-Problems = Sequence[type[errors.Problem]]
+Problems = Sequence[type[vision_errors.Problem]]
 
 # Any request can end in these: before anybody knows what it asks for, or in a defect.
 EVERYWHERE: Problems = (
     errors.MalformedRequestError,
     errors.SlowClientError,
     errors.HeadersTooLargeError,
-    errors.Problem,
+    vision_errors.Problem,
 )
 LIMITED: Problems = (
     *EVERYWHERE,
-    errors.TooLargeError,
+    vision_errors.TooLargeError,
     errors.StoppingError,
     errors.TooSlowError,
 )
@@ -49,15 +51,15 @@ UPLOAD_PROBLEMS: Problems = (
     *LIMITED,
     errors.OverloadedError,
     errors.UnknownModelError,
-    errors.UnsupportedTypeError,
-    errors.UndecodableImageError,
-    errors.NoDigitError,
-    errors.NoContentError,
-    errors.ModelNotLoadedError,
+    vision_errors.UnsupportedTypeError,
+    vision_errors.UndecodableImageError,
+    vision_errors.NoDigitError,
+    vision_errors.NoContentError,
+    vision_errors.ModelNotLoadedError,
     errors.OutOfMemoryError,
 )
 DRIFT_PROBLEMS: Problems = (*UPLOAD_PROBLEMS, errors.NoDriftReferenceError, errors.UntestableBatchError)
-READINESS_PROBLEMS: Problems = (*EVERYWHERE, errors.ModelNotLoadedError)
+READINESS_PROBLEMS: Problems = (*EVERYWHERE, vision_errors.ModelNotLoadedError)
 
 HEADERS = {
     "X-Request-ID": "That of the request, if it is 1 to 128 letters, digits and _.:-, and else a new one.",
@@ -160,12 +162,12 @@ def answers(content: dict[str, Any], problems: Problems) -> dict[str, Any]:
 
 def problem_answers(problems: Problems) -> dict[str, Any]:
     documented = {}
-    for status in sorted({problem.status for problem in problems}):
-        titles = " or ".join(problem.title for problem in problems if problem.status == status)
+    for status in sorted({STATUSES[problem] for problem in problems}):
+        titles = " or ".join(problem.title for problem in problems if STATUSES[problem] == status)
         documented[str(int(status))] = {
             "description": titles,
             "headers": headers("X-Request-ID", *HEADERS_OF.get(status, ())),
-            "content": json_of(ProblemDocument, errors.MEDIA_TYPE),
+            "content": json_of(ProblemDocument, MEDIA_TYPE),
         }
     return documented
 

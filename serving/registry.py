@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from serving.commands import TRAINING_COMMANDS
-from serving.errors import ModelNotLoadedError, UnknownModelError
-from serving.models import Classifier, UnavailableModel
+from serving.errors import UnknownModelError
 from serving.schemas import DriftReferenceInfo, ModelInfo, ModelsResponse
+from vision.errors import ModelNotLoadedError
+from vision.models.classifier import Classifier, UnavailableModel
 
 
 class Registry:

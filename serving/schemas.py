@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from serving.prepared import Oddity
 from serving.settings import Precision
+from vision.preprocessing.prepared import Oddity
 
 DriftDetector = Literal["mmd", "ks", "label_shift"]
 

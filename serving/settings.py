@@ -8,8 +8,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.keys import read_keys, read_origins
-from serving.limits import MAX_PIXELS, MAX_SIDE
 from serving.logs import refuse_to_start
+from vision.images.limits import MAX_PIXELS, MAX_SIDE
 
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "float32", "bfloat16"]

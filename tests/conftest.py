@@ -20,18 +20,22 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from homes import beside, own_home
 from PIL import Image
-from processes import ROOT, environment, free_port, run, serving
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from serving.models import Classifier, load_classifier
+from tests.support.homes import beside, own_home
+from tests.support.processes import ROOT, environment, free_port, run, serving
 from train.data import Digits, MnistSplits, load_mnist
+from vision.models.classifier import Classifier, load_classifier
 
 FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist-900.npz"
 
-pytest_plugins = ["production", "fixtures_models", "fixtures_benchmarks"]
+pytest_plugins = [
+    "tests.support.production",
+    "tests.support.fixtures_models",
+    "tests.support.fixtures_benchmarks",
+]
 
 # The same examples in every run; and no deadline, since a busy machine is no failure.
 hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
@@ -44,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Call slow what needs a trained model or measures; and begin with the longest test of all."""
     for item in items:
         needs_model = {"store", "resnet_weights"} & set(getattr(item, "fixturenames", ()))
-        if needs_model or item.path.name.startswith("test_bench_"):
+        if needs_model or item.path.parent.name == "bench":
             item.add_marker("slow")
     items.sort(key=lambda item: item.path.name != "test_readme.py")
 
@@ -88,7 +92,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory) -> Path:
         [
             *ROOT.glob("train/*.py"),
             *ROOT.glob("drift/*.py"),
-            ROOT / "serving/digits.py",
+            *ROOT.glob("vision/preprocessing/*.py"),
             ROOT / "requirements-dev.txt",
         ]
     ):

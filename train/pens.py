@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.morphology import skeletonize
 from torch import Tensor
 
-from serving.digits import centred  # the very preparation that the service makes
+from vision.preprocessing.mnist import centred  # the very preparation that the service makes
 
 Ink = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

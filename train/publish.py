@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bentoml  # noqa: TID251 - publishing is to BentoML's store
+import bentoml
 import torch
-from bentoml._internal.configuration.containers import BentoMLContainer  # noqa: TID251 - the store's path has no public name
-from bentoml._internal.models import ModelStore  # noqa: TID251 - nor has a store other than the default one
-from bentoml.exceptions import BentoMLException  # noqa: TID251 - what the store raises
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from bentoml.exceptions import BentoMLException
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

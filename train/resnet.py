@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 from torchvision.models import ResNet, WeightsEnum, get_model, get_model_weights
 
-from drift.images import fit_on_images
 from train.architectures import ARCHITECTURES
 from train.data import DOWNLOAD_TIMEOUT_SECONDS
 from train.errors import WeightsUnavailableError
 from train.publish import Metadata, publish
+from vision.embed import fit_on_images
 
 IMAGENET, RANDOM = "imagenet", "random"
 GOLDEN_IMAGES = 4

@@ -22,7 +22,7 @@ from train.errors import ArchiveError, ModelNotFoundError
 from train.publish import published
 
 ROOT = Path(__file__).parent.parent
-HANDLER = ROOT / "serving" / "torchserve_handler.py"
+HANDLER = ROOT / "deploy" / "torchserve" / "handler.py"
 TRAINED = ("mnist", "resnet")
 INSTALL = "python -m pip install torchserve torch-model-archiver pyyaml"
 

@@ -1,0 +1,229 @@
+"""`python -m serving.client`: send images to the service from the command line, no curl needed.
+
+Exit status: 0 all is well, 3 drift, 2 an error or an image that could not be used, 130 interrupted, 141
+nobody reads the output any more.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.markup import escape
+from rich.table import Table
+from tqdm import tqdm
+
+from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal, ended
+from cli.transport import transport_to
+from serving import __version__
+from vision.images.folders import NoImagesError, image_files
+
+DEFAULT_URL = "http://localhost:3000"
+FILES_PER_REQUEST = 100
+STATISTICS = {
+    "mmd": "MMD²",
+    "ks": "largest Kolmogorov-Smirnov D",
+    "label_shift": "χ² of the predicted classes",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return ended(lambda: run(parser().parse_args(arguments)))
+
+
+def run(options: argparse.Namespace) -> int:
+    headers = authorization(options.key)
+    try:
+        with httpx.Client(
+            base_url=options.url,
+            timeout=options.timeout,
+            headers=headers,
+            transport=transport_to(options.url),
+        ) as client:
+            status: int = options.run(client, options)
+            return status
+    except (NoImagesError, httpx.InvalidURL) as error:
+        raise CommandError(str(error)) from error
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m serving.client", description=__doc__)
+    top.add_argument("--version", action="version", version=f"driftbento {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("paths", nargs="+", type=Path, metavar="FILE|FOLDER")
+    common.add_argument(
+        "--url",
+        default=os.environ.get("DRIFTBENTO_URL", DEFAULT_URL),
+        help="of the service (default: $DRIFTBENTO_URL, else %(default)s)",
+    )
+    common.add_argument(
+        "--key",
+        default=os.environ.get("DRIFTBENTO_KEY"),
+        help="that the service asks for (default: $DRIFTBENTO_KEY, which other users of this machine cannot "
+        "see as they can a command)",
+    )
+    common.add_argument("--timeout", type=float, default=120, help="seconds (default: %(default)s)")
+    common.add_argument("--model", default="mnist", help="(default: %(default)s)")
+    common.add_argument("--json", action="store_true", help="print the answer as the service gave it")
+
+    classify = commands.add_parser("classify", parents=[common], help="say what is in each image")
+    classify.add_argument(
+        "--top-k", type=int, default=1, help="classes for each image (default: %(default)s)"
+    )
+    classify.set_defaults(run=run_classify)
+
+    drift = commands.add_parser("drift", parents=[common], help="say whether the images have drifted")
+    drift.add_argument("--alpha", type=float, default=0.05, help="significance level (default: %(default)s)")
+    drift.add_argument("--n-permutations", type=int, help="(default: all that the reference holds)")
+    drift.add_argument("--detector", default="mmd", help="mmd, ks or label_shift (default: %(default)s)")
+    drift.add_argument(
+        "--kernel",
+        default="aggregate",
+        help="of the MMD: aggregate, gaussian, exponential or rational_quadratic (default: %(default)s)",
+    )
+    drift.set_defaults(run=run_drift)
+    return top
+
+
+def authorization(key: str | None) -> dict[str, str]:
+    """Return the headers that show a key, if there is one."""
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError("The key has characters that no key has. Look for what was copied with it.")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
+    files = image_files(options.paths)
+    fields = {"model": options.model, "top_k": str(options.top_k)}
+    results, known = list[dict[str, Any]](), {"model": "", "trained": None}
+    with tqdm(total=len(files), unit="image", disable=None, leave=False) as progress:
+        for start in range(0, len(files), FILES_PER_REQUEST):
+            chunk = files[start : start + FILES_PER_REQUEST]
+            answer = post(client, "/classify", chunk, fields)
+            # When no image of a request can be used, the answer is a problem that holds that of each.
+            found = answer.get("results") or answer.get("image_errors")
+            if found is None:
+                raise CommandError(answer["detail"])
+            known = {name: answer.get(name, known[name]) for name in known}
+            results += [result | {"index": start + result["index"]} for result in found]
+            progress.update(len(chunk))
+    if options.json:
+        print(json.dumps(known | {"results": results}, indent=2))
+    else:
+        Terminal().print(classify_table(known, results))
+    return ERROR if any("error" in result for result in results) else OK
+
+
+def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
+    fields = {
+        "model": options.model,
+        "alpha": str(options.alpha),
+        "detector": options.detector,
+        "kernel": options.kernel,
+    }
+    if options.n_permutations is not None:
+        fields["n_permutations"] = str(options.n_permutations)
+    answer = post(client, "/drift", image_files(options.paths), fields)
+    if "p_value" not in answer:
+        raise CommandError(answer["detail"])
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        Terminal().print(drift_table(answer))
+    if answer["is_drift"]:
+        return DRIFT
+    return ERROR if answer["image_errors"] else OK
+
+
+def post(
+    client: httpx.Client, path: str, files: Sequence[tuple[str, Path]], fields: dict[str, str]
+) -> dict[str, Any]:
+    """Send files and fields to an endpoint, and return its answer or its problem document."""
+    try:
+        parts = [("images", (name, file.read_bytes())) for name, file in files]
+        response = client.post(path, data=fields, files=parts)
+        answer = response.json()
+    except httpx.ConnectError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise CommandError(
+                f"{client.base_url} is not trusted ({error}). Name the certificate of its authority in "
+                "SSL_CERT_FILE."
+            ) from None
+        raise CommandError(
+            f"No service answers at {client.base_url} ({error}). Start it with ./scripts/serve, or name one "
+            "with --url."
+        ) from None
+    except (httpx.HTTPError, ValueError) as error:
+        raise CommandError(f"{client.base_url} gave no answer that makes sense: {error}") from None
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise CommandError(
+            f"{client.base_url} wants another key. Give it with --key, or better in $DRIFTBENTO_KEY."
+        )
+    if not isinstance(answer, dict) or not {"model", "detail"} & answer.keys():
+        raise CommandError(f"What answers at {client.base_url} is another service.")
+    return answer
+
+
+def classify_table(known: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> Table:
+    """Return results as a table, a row for each class of each image.
+
+    Args:
+        known: The model's name and version as `model`, and as `trained` whether it has learnt anything.
+        results: Those of the service.
+    """
+    table = Table("File", "Label", "Probability", title=known["model"], caption=doubt(known))
+    for result in results:
+        if "error" in result:
+            detail = escape(result["error"]["detail"])
+            table.add_row(escape(result["filename"]), "[red]error[/]", f"[red]{detail}[/]")
+            continue
+        for place, prediction in enumerate(result["top"]):
+            name = "" if place else escape(result["filename"])
+            table.add_row(name, escape(prediction["label"]), f"{prediction['probability']:.4f}")
+        if result["warning"]:
+            table.add_row("", "[yellow]warning[/]", f"[yellow]{escape(result['warning']['detail'])}[/]")
+    return table
+
+
+def doubt(answer: Mapping[str, Any]) -> str | None:
+    """Return what is to be said under the answers of a model whose weights are random."""
+    return (
+        None
+        if answer["trained"] is not False
+        else "[red]This model is untrained: its answers mean nothing.[/]"
+    )
+
+
+def drift_table(answer: dict[str, Any]) -> Table:
+    table = Table(title=answer["model"], caption=doubt(answer), show_header=False)
+    verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
+    table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
+    permutations = answer["n_permutations"]
+    table.add_row(
+        "p-value",
+        f"{answer['p_value']:.4g}" + (f", from {permutations} permutations" if permutations else ""),
+    )
+    table.add_row("Score", f"{answer['score']:.4g} ({STATISTICS[answer['detector']]})")
+    table.add_row("Images", f"{answer['n_batch']} against {answer['n_reference']} of the reference")
+    if answer["driving_images"]:
+        foremost = (image["filename"] for image in answer["driving_images"][:5])
+        table.add_row("Driven by", escape(", ".join(foremost)))
+    for moved in answer["class_distances"][:5]:
+        table.add_row(f"Class {escape(moved['label'])}", f"D {moved['distance']:.3f}")
+    for moved in answer["class_counts"][:5]:
+        counts = f"{moved['observed']} found, {moved['expected']:.1f} expected"
+        table.add_row(f"Class {escape(moved['label'])}", counts)
+    for failed in answer["image_errors"]:
+        table.add_row("[red]Left out[/]", escape(f"{failed['filename']}: {failed['error']['detail']}"))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

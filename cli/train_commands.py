@@ -1,0 +1,64 @@
+"""What the command line of training does."""
+
+import argparse
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+
+from cli.terminal import Terminal
+from drift.errors import DriftError
+from drift.tables import certificate_table
+from train.data import load_mnist
+from train.errors import TooFewDigitsError, TrainingError
+from train.mnist import fit_reference, publish_mnist, train_classifier
+from train.resnet import load_network, publish_resnet
+from train.torchserve import Workers, archive
+
+MISTAKES = (TrainingError, DriftError)
+
+
+def mnist(options: argparse.Namespace) -> None:
+    data = load_mnist(options.dataset, options.data)
+    model = train_classifier(data, epochs=options.epochs, seed=options.seed)
+    reference = fit_reference(model, data, certified=options.certificate)
+    tag, accuracy = publish_mnist(model, data, reference, seed=options.seed)
+    print(f"Accuracy on {len(data.held_out):,} held-out digits: {accuracy:.2%}")
+    if reference.certificate:
+        Terminal().print(certificate_table(reference.certificate))
+    print(f"Saved as {tag}")
+
+
+def resnet(options: argparse.Namespace) -> None:
+    network, weights = load_network(options.arch, options.weights, seed=options.seed)
+    tag = publish_resnet(network, weights, options.reference, seed=options.seed)
+    print(f"Saved as {tag}")
+
+
+def torchserve(options: argparse.Namespace) -> None:
+    workers = Workers(options.workers, options.batch_size, options.max_batch_delay)
+    tag, path = archive(options.model, options.export_path, workers)
+    print(f"Wrote {tag} to {path}")
+
+
+def samples(options: argparse.Namespace) -> None:
+    digits = load_mnist(options.dataset, options.data).test
+    if options.count > len(digits):
+        raise TooFewDigitsError(f"--count is at most {len(digits)}, the number of held-out digits.")
+    digits = digits.take(torch.arange(options.count))
+    sharp = [Image.fromarray(image.numpy()) for image in digits.images]
+    blurred = [image.filter(ImageFilter.GaussianBlur(options.blur)) for image in sharp]
+    for name, images in (("digits", sharp), ("blurred", blurred)):
+        folder = options.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(images):
+            image.save(folder / f"{index:04d}.png")
+        np.savez_compressed(
+            options.out / f"{name}.npz",
+            images=np.stack([np.asarray(image) for image in images]),
+            labels=digits.labels,
+        )
+    # Last, so that whoever finds it finds the rest.
+    lines = [f"{index:04d}.png,{label}\n" for index, label in enumerate(digits.labels)]
+    (options.out / "labels.csv").write_text("file,label\n" + "".join(lines))
+    print(f"Wrote {options.count} held-out digits, and the same digits blurred, to {options.out}")

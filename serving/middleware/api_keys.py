@@ -1,0 +1,73 @@
+"""Who may ask: those who show a key, each of which has a name by which the log knows it."""
+
+import base64
+import binascii
+import hmac
+from collections.abc import Collection, Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.errors import UnauthorizedError
+from serving.keys import digest
+from serving.middleware.traffic import KEY_NAME
+from serving.problems import document_of, problem_response
+
+HOW = "Send it as 'Authorization: Bearer KEY', or as the password of Basic authentication with any user name."
+
+
+class Keys:
+    """Answer 401 to a request without a key before its body is read; note whose key another has shown."""
+
+    def __init__(self, app: ASGIApp, *, keys: Mapping[str, bytes], public: Collection[str]) -> None:
+        """Put keys before an application.
+
+        Args:
+            app: The application.
+            keys: Digests of the keys by their names.
+            public: Paths that need no key.
+        """
+        self.app = app
+        self.keys = dict(keys)
+        self.public = frozenset(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        authorization = dict(scope["headers"]).get(b"authorization")
+        name = self.name_of(authorization)
+        if name is not None:
+            scope[KEY_NAME] = name
+        elif scope["path"] not in self.public:
+            wrong = "This needs a key." if authorization is None else "No key of this service was sent."
+            return await problem_response(document_of(UnauthorizedError(f"{wrong} {HOW}")))(
+                scope, receive, send
+            )
+        return await self.app(scope, receive, send)
+
+    def name_of(self, authorization: bytes | None) -> str | None:
+        """Return the name of the key that a header shows, if it is one.
+
+        All keys are compared, each in constant time: how long it takes says nothing about any of them.
+        """
+        found = None
+        if authorization is not None and (key := shown_key(authorization)) is not None:
+            shown = digest(key)
+            for name, known in self.keys.items():
+                if hmac.compare_digest(shown, known):
+                    found = name
+        return found
+
+
+def shown_key(authorization: bytes) -> bytes | None:
+    """Return the key in a header of the Bearer or the Basic scheme."""
+    scheme, _, value = authorization.partition(b" ")
+    match scheme.lower():
+        case b"bearer":
+            return value.strip()
+        case b"basic":
+            try:
+                _, colon, password = base64.b64decode(value.strip(), validate=True).partition(b":")
+            except binascii.Error:
+                return None
+            return password if colon else None
+    return None

@@ -1,0 +1,218 @@
+"""`python -m drift study`: from a model and held-out images to a report."""
+
+import argparse
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from rich.table import Table
+
+from cli.terminal import Terminal
+from study import figures
+from study.answer import answer
+from study.conditions import BLUR, NO_DRIFT, Condition, every_condition
+from study.contact_sheet import contact_sheet
+from study.measure import SLOW, SLOW_RUNS, deal, left_for_reference, measure, summarise
+from study.pictures import (
+    Plane,
+    best_reduction,
+    detector_panels,
+    reduction_panels,
+    shown_condition,
+)
+from study.reductions import Quality, available, check_name
+from study.report import Study, write
+from study.sources import foreign_images, held_out, predictor, sizes_within
+from vision.embed import load_model
+
+SIZES, RUNS, N_REFERENCE = (16, 64, 256), 20, 500
+QUICK_N_REFERENCE = 300
+QUICK_SIZES, QUICK_RUNS, QUICK_REDUCTIONS = (16, 64), 8, ("PCA", "spectral embedding")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: Of batches.
+        left_out: Sizes that were asked for, and for which there are too few images.
+        n: Of the reference.
+        runs: How often samples are dealt out.
+        slow_runs: The same for slow detectors.
+        reductions: Names of those that are shown.
+        seed: Of everything random.
+    """
+
+    sizes: Sequence[int]
+    left_out: Sequence[int]
+    n: int
+    runs: int
+    slow_runs: int
+    reductions: Sequence[str]
+    seed: int
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, draw, write, and say what came out."""
+    check_folder(options.out)
+    classifier = load_model(options.model)
+    images, labels, source, remarks = held_out(options, classifier, progress=True)
+    plan = planned(options, len(images))
+    foreign, unavailable = foreign_images(options, classifier, count=max(plan.sizes), progress=True)
+    conditions = every_condition(
+        predictor(classifier),
+        images,
+        labels,
+        foreign,
+        seed=plan.seed,
+        families=[BLUR] if options.quick else None,
+        progress=True,
+    )
+    tests = measure(
+        conditions,
+        sizes=plan.sizes,
+        n=plan.n,
+        runs=plan.runs,
+        slow_runs=plan.slow_runs,
+        seed=plan.seed,
+        progress=True,
+    )
+    remarks += unavailable
+    if not options.reductions and not options.quick:
+        remarks += [f"{name}: `pip install umap-learn` brings it." for name in available()[1]]
+    facts = {
+        "model": classifier.tag,
+        "held-out images": f"{len(images):,}, {source}",
+        "reference": f"{plan.n} images, dealt out anew in each run",
+        "runs": f"{plan.runs}; of {' and '.join(SLOW)}, which takes seconds for a test, {plan.slow_runs}",
+        "seed": str(plan.seed),
+    }
+    names = [one.name for one in foreign]
+    study = studied(plan, conditions, tests, facts=facts, foreign=names, remarks=remarks)
+    show(study, write(study, options.out), options.out)
+    return 0
+
+
+def studied(
+    plan: Plan,
+    conditions: Sequence[Condition],
+    tests: DataFrame,
+    *,
+    facts: Mapping[str, str],
+    foreign: Sequence[str],
+    remarks: Sequence[str],
+) -> Study:
+    """Return what the tests of a plan amount to, with its figures and its answer."""
+    table = summarise(tests, conditions)
+    drawn, qualities = draw(plan, conditions, tests, table)
+    shown = f"{conditions[shown_condition(conditions)].name}, {max(plan.sizes)} images"
+    too_few = [f"The size {m}: there are too few images." for m in plan.left_out]
+    return Study(
+        facts=facts,
+        answer=answer(table, tests, qualities, foreign, shown),
+        table=table,
+        tests=tests,
+        qualities=qualities,
+        figures=drawn,
+        remarks=[*remarks, *unmeasured(conditions, plan.sizes, table), *too_few],
+    )
+
+
+def planned(options: argparse.Namespace, n_images: int) -> Plan:
+    """Return what the options ask for.
+
+    Raises:
+        UnreadableSamplesError: There are too few images for any of the sizes.
+        UnknownReductionError: There is no such reduction.
+    """
+    wanted = options.m or (QUICK_SIZES if options.quick else SIZES)
+    sizes = sizes_within(n_images, wanted)
+    runs = options.runs or (QUICK_RUNS if options.quick else RUNS)
+    slow_runs = min(runs, 1 if options.quick else SLOW_RUNS)
+    reductions = options.reductions or (QUICK_REDUCTIONS if options.quick else available()[0])
+    for name in reductions:
+        check_name(name)
+    n = min(left_for_reference(n_images, sizes), QUICK_N_REFERENCE if options.quick else N_REFERENCE)
+    return Plan(sizes, sorted({*wanted} - {*sizes}), n, runs, slow_runs, reductions, options.seed)
+
+
+def draw(
+    plan: Plan, conditions: Sequence[Condition], tests: DataFrame, table: DataFrame
+) -> tuple[dict[str, tuple[str, Figure]], dict[str, Quality]]:
+    """Return caption and figure by name, and how good each reduction is."""
+    place = shown_condition(conditions)
+    one = deal(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
+    plane = Plane(one, place, max(plan.sizes), plan.seed)
+    panels, qualities = reduction_panels(plane, plan.reductions, progress=True)
+    best = best_reduction(qualities)
+    of_detectors = detector_panels(plane, tests, conditions[place].name, best)
+    shown = f"{conditions[place].name}, {max(plan.sizes)} images"
+    drawn = {
+        "conditions": ("Examples of each condition", contact_sheet(conditions, seed=plan.seed)),
+        "detectors": (
+            f"What each detector looks at (features by {best}, log-softmax by PCA), and its p-value: {shown}",
+            figures.detector_figure(of_detectors, title=f"Detectors: {shown}"),
+        ),
+        "reductions": (
+            f"Each reduction of the features, and the p-value of a test in its plane: {shown}",
+            figures.detector_figure(panels, title=f"Reductions: {shown}"),
+        ),
+        "power_by_strength": ("Power against the strength of blur", figures.power_by_strength(table)),
+        "power_by_size": (
+            "Power against the size of the batch",
+            figures.power_by_size(table, curve_conditions(table)),
+        ),
+        "score_by_strength": ("Score against the strength of blur", figures.score_by_strength(table)),
+    }
+    return drawn, qualities
+
+
+def curve_conditions(table: DataFrame) -> list[str]:
+    """Return the names of the conditions whose power is shown against the size: the first of each family."""
+    drifted = table[table["family"] != NO_DRIFT]
+    return [str(name) for name in drifted.drop_duplicates("family")["condition"]]
+
+
+def unmeasured(conditions: Sequence[Condition], sizes: Sequence[int], table: DataFrame) -> list[str]:
+    """Return a remark for each condition and size for which there were too few images."""
+    measured = set(zip(table["condition"], table["m"], strict=True))
+    return [
+        f"{one.name} at {m} images: there are too few of them."
+        for one in conditions
+        for m in sizes
+        if (one.name, m) not in measured
+    ]
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a place where no report could be written, before all the work.
+
+    Raises:
+        OSError: It is one.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(out))
+    above = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not os.access(above, os.W_OK):
+        raise PermissionError(errno.EACCES, "nothing can be written to this folder", str(above))
+
+
+def show(study: Study, names: Sequence[str], out: Path) -> None:
+    console = Terminal(markup=False)
+    table = Table("Detector", title="Share of runs that alarm at 0.05")
+    quiet = study.table[study.table["family"] == NO_DRIFT].groupby("detector")["alarms"].mean()
+    drifted = study.table[study.table["family"] != NO_DRIFT]
+    power = drifted.groupby(["detector", "m"], sort=False)["alarms"].mean().unstack()
+    for heading in ("no drift", *(f"drift, m = {m}" for m in power.columns)):
+        table.add_column(heading, justify="right")
+    for detector, row in power.iterrows():
+        table.add_row(str(detector), f"{quiet[detector]:.0%}", *(f"{share:.0%}" for share in row))
+    console.print(table)
+    for sentence in study.answer:
+        console.print(sentence)
+    console.print(f"{out / 'study.html'} shows it all; beside it lie {', '.join(names)}.")

@@ -1,0 +1,236 @@
+"""Measuring: every detector on every condition at every size, again and again with samples dealt out anew."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed, parallel_config
+from torch import Tensor
+from torchdrift.detectors import KernelMMDDriftDetector, KSDriftDetector
+
+from drift.kernels import CollectionName
+from drift.ks import ks_test
+from drift.label_shift import label_shift_test
+from drift.mmd import mmd_permutation_test
+from drift.progress import followed
+from drift.reference import Reference
+from study.conditions import Condition, Outputs
+
+ALPHA = 0.05
+LENGTHSCALE_SHARE = 0.1
+SLOW_RUNS = 3  # of a detector that takes seconds for one p-value
+
+
+@dataclass(frozen=True)
+class Deal:
+    """How the samples of one run are dealt out.
+
+    Attributes:
+        run: Its number, from 0.
+        seed: Of everything random in it.
+        reference: What the model says of the reference, n samples.
+        lengthscale_sample: Features of samples that only give the lengthscale, shape (k, d).
+        max_batch: The largest size of a batch.
+        batches: What the model says of a batch of each condition: of that size, where there are enough.
+    """
+
+    run: int
+    seed: int
+    reference: Outputs
+    lengthscale_sample: Tensor
+    max_batch: int
+    batches: Sequence[Outputs]
+
+    @cached_property
+    def fitted(self) -> Reference:
+        """The reference as our own detectors take it."""
+        return Reference.fit(
+            self.reference.features,
+            self.reference.probabilities,
+            lengthscale_sample=self.lengthscale_sample,
+            max_batch=self.max_batch,
+            seed=self.seed,
+        )
+
+
+Test = Callable[[Deal, Outputs], tuple[float, float]]
+
+
+def mmd_test(kernel: CollectionName) -> Test:
+    def test(one: Deal, batch: Outputs) -> tuple[float, float]:
+        result = mmd_permutation_test(one.fitted, batch.features, kernel=kernel)
+        return result.score, result.p_value
+
+    return test
+
+
+def softmax_ks_test(one: Deal, batch: Outputs) -> tuple[float, float]:
+    result = ks_test(one.reference.probabilities, batch.probabilities)
+    return result.score, result.p_value
+
+
+def predicted_label_test(one: Deal, batch: Outputs) -> tuple[float, float]:
+    result = label_shift_test(
+        one.reference.probabilities.argmax(dim=1),
+        batch.probabilities.argmax(dim=1),
+        n_classes=batch.probabilities.shape[1],
+        seed=one.seed,
+    )
+    return result.score, result.p_value
+
+
+def torchdrift_mmd_test(one: Deal, batch: Outputs) -> tuple[float, float]:
+    torch.manual_seed(one.seed)  # of its permutations
+    detector = KernelMMDDriftDetector()
+    score, p_value = detector.predict_shift_from_features(one.reference.features, batch.features, True, True)
+    return score.item(), p_value.item()
+
+
+def torchdrift_ks_test(one: Deal, batch: Outputs) -> tuple[float, float]:
+    detector = KSDriftDetector()
+    detector.fit(one.reference.probabilities)
+    score, p_value = detector.predict_shift_from_features(
+        one.reference.probabilities, batch.probabilities, True, True
+    )
+    return score.item(), float(p_value)
+
+
+DETECTORS: Mapping[str, Test] = {
+    "MMD, aggregate": mmd_test("aggregate"),
+    "MMD, gaussian": mmd_test("gaussian"),
+    "MMD, exponential": mmd_test("exponential"),
+    "MMD, rational quadratic": mmd_test("rational_quadratic"),
+    "KS": softmax_ks_test,
+    "label shift": predicted_label_test,
+    "TorchDrift MMD": torchdrift_mmd_test,
+    "TorchDrift KS": torchdrift_ks_test,
+}
+SLOW = ("TorchDrift MMD",)
+
+
+def deal(conditions: Sequence[Condition], *, sizes: Sequence[int], n: int, run: int, seed: int) -> Deal:
+    """Deal the held-out images of the first condition out: to the lengthscale, the reference, the batches."""
+    sharp = conditions[0].outputs
+    size = len(sharp.features)
+    fixed = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+    lengthscale, others = fixed.split(
+        [round(LENGTHSCALE_SHARE * size), size - round(LENGTHSCALE_SHARE * size)]
+    )
+    generator = torch.Generator().manual_seed(seed + 1 + run)
+    others = others[torch.randperm(len(others), generator=generator)]
+    batches = [
+        condition.outputs.take(condition.draw(others[n:], generator)[: max(sizes)])
+        for condition in conditions
+    ]
+    return Deal(run, seed + run, sharp.take(others[:n]), sharp.features[lengthscale], max(sizes), batches)
+
+
+def left_for_reference(n_held_out: int, sizes: Sequence[int]) -> int:
+    """Return how many held-out images are left without the largest batch and those of the lengthscale."""
+    return n_held_out - round(LENGTHSCALE_SHARE * n_held_out) - max(sizes)
+
+
+def measure(
+    conditions: Sequence[Condition],
+    *,
+    sizes: Sequence[int],
+    n: int,
+    runs: int,
+    slow_runs: int = SLOW_RUNS,
+    seed: int,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Return a row for every test: condition, detector, m, run, p_value, score, seconds.
+
+    Args:
+        conditions: The first of them without drift.
+        sizes: Sizes of batches. Where a condition has too few images for one in any run, there is no row: the
+            runs in which there are enough would be a selection.
+        n: Size of the reference.
+        runs: How often samples are dealt out anew.
+        slow_runs: The same for detectors that take seconds for one p-value.
+        seed: Of everything random.
+        progress: Whether to show a progress bar.
+    """
+    deals = [deal(conditions, sizes=sizes, n=n, run=run, seed=seed) for run in range(runs)]
+    names = [condition.name for condition in conditions]
+    enough = [min(len(one.batches[index].features) for one in deals) for index in range(len(names))]
+    fast = [name for name in DETECTORS if name not in SLOW]
+    # The slow ones first, so that no core waits for the last of them at the end.
+    tasks = [
+        delayed(run_tests)(one, {names[index]: index}, enough, sizes, SLOW)
+        for one in deals[:slow_runs]
+        for index in range(len(conditions))
+    ]
+    tasks += [
+        delayed(run_tests)(one, {name: index for index, name in enumerate(names)}, enough, sizes, fast)
+        for one in deals
+    ]
+    rows = list[dict[str, object]]()
+    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+        # TorchDrift's test leaks memory; a worker that has grown by it is replaced, and joblib says so.
+        warnings.filterwarnings("ignore", message="A worker stopped", category=UserWarning)
+        found: Iterable[list[dict[str, object]]] = Parallel(n_jobs=-1, return_as="generator_unordered")(tasks)
+        for part in followed(found, "tests", len(tasks), progress=progress):
+            rows += part
+    order = ["condition", "detector", "m", "run"]
+    return pd.DataFrame(rows).sort_values(order, key=in_order(names), ignore_index=True)
+
+
+def in_order(conditions: Sequence[str]) -> Callable[[pd.Series], pd.Series]:
+    """Return a sorting key: conditions and detectors as they are listed, numbers as they are."""
+    places = {name: place for place, name in enumerate([*conditions, *DETECTORS])}
+    return lambda column: column.map(places) if column.name in ("condition", "detector") else column
+
+
+def run_tests(
+    one: Deal,
+    places: Mapping[str, int],
+    enough: Sequence[int],
+    sizes: Sequence[int],
+    detectors: Sequence[str],
+) -> list[dict[str, object]]:
+    """Return a row for each test of some conditions of a run."""
+    if not set(SLOW) & set(detectors):
+        one.fitted  # noqa: B018 - which takes a while, and is in no test's time
+    return [
+        {"condition": name, "detector": detector, "m": m, "run": one.run, **found}
+        for name, index in places.items()
+        for m in sizes
+        if enough[index] >= m
+        for detector, found in timed_tests(one, one.batches[index], m, detectors)
+    ]
+
+
+def timed_tests(
+    one: Deal, batch: Outputs, m: int, detectors: Sequence[str]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    part = batch.take(torch.arange(m))
+    for detector in detectors:
+        start = time.perf_counter()
+        score, p_value = DETECTORS[detector](one, part)
+        yield detector, {"score": score, "p_value": p_value, "seconds": time.perf_counter() - start}
+
+
+def summarise(tests: pd.DataFrame, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Return a row for each condition, detector and size: the table of the study.
+
+    Its columns are condition, family, level and axis (of the condition), detector, m, runs, p_value (median),
+    alarms (share of runs with p at most 0.05), score (mean) and seconds (median).
+    """
+    found = tests.groupby(["condition", "detector", "m"], sort=False).agg(
+        runs=("run", "size"),
+        p_value=("p_value", "median"),
+        alarms=("p_value", lambda p_values: (p_values <= ALPHA).mean()),
+        score=("score", "mean"),
+        seconds=("seconds", "median"),
+    )
+    facts = pd.DataFrame(
+        [(one.name, one.family, one.level, one.axis) for one in conditions],
+        columns=["condition", "family", "level", "axis"],
+    )
+    return facts.merge(found.reset_index(), on="condition")

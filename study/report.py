@@ -1,0 +1,112 @@
+"""The report: one page with everything in it, the same as text, the tables as CSV, the figures as files."""
+
+import base64
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from matplotlib.figure import Figure
+
+from study.figures import save
+from study.reductions import Quality
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was found, and what a reader has to know of how.
+
+    Attributes:
+        facts: What was measured with what, by its name.
+        answer: The answer, a paragraph each.
+        table: What `summarise` returned.
+        tests: What `measure` returned.
+        qualities: Of each reduction.
+        figures: Caption and figure by the name of the file.
+        remarks: What was left out, and why.
+    """
+
+    facts: Mapping[str, str]
+    answer: Sequence[str]
+    table: pd.DataFrame
+    tests: pd.DataFrame
+    qualities: Mapping[str, Quality]
+    figures: Mapping[str, tuple[str, Figure]]
+    remarks: Sequence[str]
+
+
+def write(study: Study, out: Path) -> list[str]:
+    """Write the report to a folder, and return the names of its files beside the page.
+
+    All are written beside before any is moved: where one cannot be made, what was there before stays.
+    """
+    environment = Environment(
+        loader=PackageLoader("study"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with beside(out) as folder:
+        for name, (_, figure) in study.figures.items():
+            save(figure, folder, name)
+        study.table.to_csv(folder / "detectors.csv", index=False)
+        study.tests.to_csv(folder / "tests.csv", index=False)
+        sizes = sorted(study.table["m"].unique())
+        known = {
+            "study": study,
+            "pivots": {m: pivot(study.table, m, p_value_and_alarms) for m in sizes},
+            "scores": {m: pivot(study.table, m, score) for m in sizes},
+            "seconds": seconds(study.table),
+            "pictures": {
+                name: base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+                for name in study.figures
+            },
+        }
+        for name in ("study.html", "study.md"):
+            page = environment.get_template(f"{name}.j2").render(known)
+            (folder / name).write_text(page, encoding="utf-8")
+        names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name != "study.html"]
+
+
+@contextmanager
+def beside(out: Path) -> Iterator[Path]:
+    """Give a folder whose files are moved to another one at the end, unless something fails."""
+    with tempfile.TemporaryDirectory(prefix=".study-", dir=out) as folder:
+        yield Path(folder)
+        for path in sorted(Path(folder).iterdir()):
+            os.replace(path, out / path.name)
+
+
+def pivot(table: pd.DataFrame, m: int, cell: Callable[[pd.Series], str]) -> pd.DataFrame:
+    """Return the tests of one size: a row for each condition, a column for each detector."""
+    rows = table[table["m"] == m]
+    wide = rows.assign(cell=rows.apply(cell, axis=1)).pivot(
+        index="condition", columns="detector", values="cell"
+    )
+    return wide.loc[rows["condition"].unique(), rows["detector"].unique()].fillna("–")
+
+
+def p_value_and_alarms(row: pd.Series) -> str:
+    return f"{shown(row['p_value'])} ({row['alarms']:.0%})"
+
+
+def score(row: pd.Series) -> str:
+    return f"{row['score']:.4f}"
+
+
+def shown(p_value: float) -> str:
+    """Return a p-value as people read it; that of TorchDrift's MMD can be zero, which no p-value is."""
+    return "0" if p_value == 0 else "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
+
+
+def seconds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the median time of one test in milliseconds: a row for each detector, a column for each size."""
+    medians = table.groupby(["detector", "m"], sort=False)["seconds"].median().unstack() * 1000
+    return medians.map("{:,.1f}".format)

@@ -1,0 +1,1 @@
+"""What tests share: fixtures, programs as processes of their own, pictures as people make them."""

@@ -1,0 +1,70 @@
+"""What can be wrong with an image or with a model, in words for whoever sent or stored it.
+
+Problem
+├── TooLargeError               more bytes, images or pixels than are allowed
+├── UnsupportedTypeError        a file that does not claim to be an image
+├── UndecodableImageError       bytes that are no image
+├── NoDigitError                an image on which no digit is
+├── NoContentError              an image whose middle has one colour, where a photograph is expected
+├── AmbiguousFilesError         an archive of many images beside other files
+└── ModelNotLoadedError         a model that is not in the store, or that failed its golden check
+
+Which status of HTTP each becomes stands in serving/problems.py.
+"""
+
+from typing import Any, ClassVar
+
+MAX_ECHO = 100  # characters of what was sent, or said of it, that a message repeats
+MAX_NAME = 1000  # characters of a file's name, which messages repeat, and of a path in the log
+
+
+class Problem(Exception):
+    """An error whose `detail` says what was wrong and what would be right.
+
+    Attributes:
+        kind: Name of its class of errors for programs.
+        title: Name of its class of errors for people.
+        detail: A sentence or two.
+        extensions: What else is known, by name.
+    """
+
+    kind: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The service has a defect"
+
+    def __init__(self, detail: str, **extensions: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extensions = extensions
+
+
+class TooLargeError(Problem):
+    kind, title = "too-large", "The request is too large"
+
+
+class UnsupportedTypeError(Problem):
+    kind, title = "unsupported-type", "This type is not supported"
+
+
+class UndecodableImageError(Problem):
+    kind, title = "undecodable-image", "The image cannot be decoded"
+
+
+class NoDigitError(Problem):
+    kind, title = "no-digit", "There is no digit on the image"
+
+
+class NoContentError(Problem):
+    kind, title = "no-content", "The image shows nothing"
+
+
+class AmbiguousFilesError(Problem):
+    kind, title = "malformed-request", "The request is malformed"
+
+
+class ModelNotLoadedError(Problem):
+    kind, title = "model-not-loaded", "The model is not loaded"
+
+
+def echo(said: object) -> str:
+    """Return as much of what was sent, or of an error that it caused, as a message repeats, in ASCII."""
+    return str(said).encode("ascii", "backslashreplace").decode()[:MAX_ECHO]

@@ -1,0 +1,195 @@
+"""Pictures decoded in a process of their own, which can be stopped whatever a decoder does.
+
+No thread can be stopped while it is inside a decoder, and some decoders keep all other threads waiting. A
+process can be stopped and keeps nobody waiting. If a damaged file makes it crash, that file alone is lost.
+"""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from serving.process.readiness import end_with_parent
+from vision.errors import Problem, TooLargeError, UndecodableImageError
+from vision.images.decode import decode_image
+from vision.images.downscale import Spare
+
+logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
+
+ROOT = Path(__file__).parents[2]
+PROBLEMS = {problem.kind: problem for problem in (TooLargeError, UndecodableImageError)}
+POLL_SECONDS = 0.05
+NICENESS = 5  # so that small pictures, which are decoded in the workers, come first
+FIRST_TO_KILL = "500"  # of 1,000, where a system that is out of memory has to choose
+
+
+class DecoderProcess:
+    """A process that decodes one picture at a time, for all threads of the process that has started it."""
+
+    def __init__(self, seconds: float) -> None:
+        """Start the process.
+
+        Args:
+            seconds: How long a picture may take.
+        """
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.child: Child | None = Child()
+
+    def decode(
+        self,
+        data: bytes,
+        *,
+        max_pixels: int,
+        max_side: int,
+        spare: Spare | None,
+        checkpoint: Callable[[], None],
+    ) -> Image.Image:
+        """Return a picture as `decode_image` does.
+
+        Args:
+            data: The file's bytes.
+            max_pixels: Width times height of what is refused.
+            max_side: Width and height, likewise.
+            spare: By which factor it may come out smaller.
+            checkpoint: Called while this waits; what it raises ends the work.
+
+        Raises:
+            TooLargeError: It is too large, or takes too long.
+            UndecodableImageError: It is no complete image, or the decoder crashes on it.
+            MemoryError: There is too little memory.
+        """
+        limits = {"max_pixels": max_pixels, "max_side": max_side, "spare": spare and asdict(spare)}
+        with self.taken(checkpoint) as child:
+            answer = child.ask(limits, data, until=time.monotonic() + self.seconds, checkpoint=checkpoint)
+        return picture_of(*answer)
+
+    @contextmanager
+    def taken(self, checkpoint: Callable[[], None]) -> Iterator["Child"]:
+        """Give the process to one thread, which waits for its turn; after an error it is another process."""
+        while not self.lock.acquire(timeout=POLL_SECONDS):
+            checkpoint()
+        try:
+            child = self.child = self.child or Child()
+            try:
+                yield child
+            except BaseException:
+                self.child = None
+                child.stop()
+                raise
+        finally:
+            self.lock.release()
+
+    def stop(self) -> None:
+        """End the process; the next picture starts another."""
+        with self.lock:
+            if self.child:
+                self.child.stop()
+            self.child = None
+
+
+class Child:
+    """The process, as its parent sees it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [
+                sys.executable,
+                "-m",
+                "vision.images.decoder_process",
+                str(theirs.fileno()),
+                str(os.getpid()),
+            ]
+            self.process = subprocess.Popen(  # noqa: S603 - nothing in the command is a client's
+                command, cwd=ROOT, pass_fds=[theirs.fileno()]
+            )
+        self.connection = Connection(ours.detach())
+
+    def ask(
+        self, limits: dict[str, Any], data: bytes, *, until: float, checkpoint: Callable[[], None]
+    ) -> tuple[dict[str, Any], bytes]:
+        """Return what the process says of a picture, and the bytes of its pixels."""
+        try:
+            self.connection.send_bytes(json.dumps(limits).encode())
+            self.connection.send_bytes(data)
+            while not self.connection.poll(POLL_SECONDS):
+                checkpoint()
+                if time.monotonic() > until:
+                    raise TooLargeError(
+                        "The image takes too long to decode. Send it smaller, or as a usual PNG or JPEG."
+                    )
+            return json.loads(self.connection.recv_bytes()), self.connection.recv_bytes()
+        except (EOFError, ConnectionError):
+            raise self.crash() from None
+
+    def crash(self) -> Exception:
+        """Return what it means that the process has ended."""
+        status = self.process.wait()
+        logger.error("The decoder's process ended with status %d; the next picture starts another.", status)
+        if status == -signal.SIGKILL:  # as the system does where it is out of memory
+            return MemoryError()
+        return UndecodableImageError(
+            "The image is damaged: its decoder crashed. Save it anew and send it again."
+        )
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def picture_of(said: dict[str, Any], pixels: bytes) -> Image.Image:
+    """Return the picture that the process has sent, or raise what it found."""
+    if "problem" in said:
+        raise PROBLEMS[said["problem"]](said["detail"])
+    if "memory" in said:
+        raise MemoryError(said["memory"])
+    return Image.frombytes(said["mode"], tuple(said["size"]), pixels)
+
+
+def answer(connection: Connection) -> None:
+    """Decode one picture, in the process."""
+    limits, data = json.loads(connection.recv_bytes()), connection.recv_bytes()
+    try:
+        spare = limits.pop("spare")
+        picture = decode_image(data, **limits, spare=Spare(**spare) if spare else None)
+        said, pixels = {"mode": picture.mode, "size": picture.size}, picture.tobytes()
+    except Problem as problem:
+        said, pixels = {"problem": problem.kind, "detail": problem.detail}, b""
+    except MemoryError as error:
+        said, pixels = {"memory": str(error)}, b""
+    connection.send_bytes(json.dumps(said).encode())
+    connection.send_bytes(pixels)
+
+
+def main() -> None:
+    """Decode pictures until the parent is gone."""
+    descriptor, parent = map(int, sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent says when to end
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(parent)
+    os.nice(NICENESS)
+    with suppress(OSError):  # where the system has none
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_KILL)
+    connection = Connection(descriptor)
+    with suppress(EOFError):
+        while True:
+            answer(connection)
+
+
+if __name__ == "__main__":
+    main()
