@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.quiet import TRIES, Watch, least_disturbed
-from vision.embed import load_model
+from bento import catalogue
 from vision.errors import ModelNotLoadedError
 
 BATCHES = (1, 2, 4, 8)
@@ -81,7 +81,7 @@ def forms(folder: Path, name: str) -> Iterator[tuple[str, Script]]:
         frozen = torch.jit.freeze(script.to(memory_format=torch.channels_last))
         yield "frozen, channels last", channels_last(frozen)
     try:
-        engine = load_model(name).engine
+        engine = catalogue.load(name).engine
     except ModelNotLoadedError as error:
         print(f"{name} is not measured as the service runs it: {error.detail}", file=sys.stderr)
     else:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from bento import catalogue
 from cli.client import drift_table
 from cli.terminal import DRIFT, ERROR, OK, Terminal
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
@@ -19,7 +20,7 @@ from drift.samples import Samples, read_features
 from drift.tables import certificate_table
 from serving.requests.fields import validated
 from serving.schemas import DriftForm, ImageError
-from vision.embed import SeenImages, blur_of, load_model, see
+from vision.embed import SeenImages, blur_of, see
 from vision.errors import Problem
 from vision.images.folders import NoImagesError
 from vision.models.classifier import Classifier
@@ -30,7 +31,7 @@ MISTAKES = (DriftError, Problem, NoImagesError)
 def fit(options: argparse.Namespace) -> int:
     """Fit a reference on some of the samples, certify it on others, and write it."""
     check_writable(options.out)
-    classifier = None if options.model is None else load_model(options.model)
+    classifier = None if options.model is None else catalogue.load(options.model)
     samples, images = read_samples(options.samples, classifier)
     if images and images.failed:
         show_failed(images.failed)
@@ -72,7 +73,7 @@ def source_of(classifier: Classifier | None) -> str:
 
 def score(options: argparse.Namespace) -> int:
     """Test a batch, and say by the exit status what came out."""
-    classifier = None if options.model is None else load_model(options.model)
+    classifier = None if options.model is None else catalogue.load(options.model)
     reference = read_reference(options, classifier)
     fields = {name: getattr(options, name) for name in ("detector", "kernel", "alpha", "n_permutations")}
     fields["kernel"] = options.kernel or usual_kernel(reference.kernels)
@@ -101,7 +102,7 @@ def score(options: argparse.Namespace) -> int:
 
 def certificate(options: argparse.Namespace) -> int:
     """Show a reference's certificate."""
-    reference = read_reference(options, None if options.model is None else load_model(options.model))
+    reference = read_reference(options, None if options.model is None else catalogue.load(options.model))
     if reference.certificate is None:
         raise InvalidReferenceError(
             "The reference has no certificate: it was fitted without one. Fit it again with one."

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 from rich.table import Table
 
+from bento import catalogue
 from cli.terminal import Terminal
 from study import figures
 from study.answer import answer
@@ -27,7 +28,6 @@ from study.pictures import (
 from study.reductions import Quality, available, check_name
 from study.report import Study, write
 from study.sources import foreign_images, held_out, predictor, sizes_within
-from vision.embed import load_model
 
 SIZES, RUNS, N_REFERENCE = (16, 64, 256), 20, 500
 QUICK_N_REFERENCE = 300
@@ -60,7 +60,7 @@ class Plan:
 def run(options: argparse.Namespace) -> int:
     """Measure, draw, write, and say what came out."""
     check_folder(options.out)
-    classifier = load_model(options.model)
+    classifier = catalogue.load(options.model)
     images, labels, source, remarks = held_out(options, classifier, progress=True)
     plan = planned(options, len(images))
     foreign, unavailable = foreign_images(options, classifier, count=max(plan.sizes), progress=True)

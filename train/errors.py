@@ -5,7 +5,6 @@ TrainingError
 ├── DatasetUnavailableError     a data set that is neither on disk nor within reach
 ├── WeightsUnavailableError     weights that cannot be had, or are not those of the architecture
 ├── BrokenModelError            a model whose answers are not finite
-├── ModelNotFoundError          a model that is not in the store
 ├── NoRoomError                 a disk without room for the model
 └── ArchiveError                an archive for TorchServe that cannot be written
 """
@@ -39,10 +38,6 @@ class WeightsUnavailableError(TrainingError):
 
 class BrokenModelError(TrainingError):
     """The model's answers are not finite."""
-
-
-class ModelNotFoundError(TrainingError):
-    """The store holds no model of this name and version."""
 
 
 class NoRoomError(TrainingError):

@@ -1,4 +1,4 @@
-"""Putting a model into the BentoML store, whole or not at all, and finding it there."""
+"""Putting a model into the BentoML store, whole or not at all."""
 
 import errno
 import hashlib
@@ -14,16 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import torch
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models import ModelStore
-from bentoml.exceptions import BentoMLException
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bento import store
 from drift import Reference
-from train.errors import BrokenModelError, ModelNotFoundError, NoRoomError
+from train.errors import BrokenModelError, NoRoomError
 
 Metadata = Mapping[str, str | int | float | bool | list[str]]
 Fit = Callable[[Path], Reference]
@@ -57,24 +54,14 @@ def publish(
         BrokenModelError: Its answers are not finite.
         NoRoomError: It does not fit on the disk.
     """
-    store = Path(BentoMLContainer.model_store.get()._path)
-    with wanting_room(store), tempfile.TemporaryDirectory(prefix=".publishing-", dir=store.parent) as beside:
-        staging = ModelStore(beside)
-        facts: dict[str, Any] = {}
-        with bentoml.models.create(name, metadata=facts, _model_store=staging) as entry:
-            folder = Path(entry.path)
-            write_files(folder, model, labels, reference, golden_images)
-            entry.info.metadata.update(dict[str, Any](metadata) | provenance(folder))
-        version = str(entry.tag.version)
-        let_anybody_read(Path(beside) / name / version)
-        (store / name).mkdir(parents=True, exist_ok=True)
-        os.rename(Path(beside) / name / version, store / name / version)
-        os.replace(Path(beside) / name / "latest", store / name / "latest")
-    return f"{name}:{version}"
+    with wanting_room(), store.adding(name) as added:
+        write_files(added.folder, model, labels, reference, golden_images)
+        added.metadata.update(dict[str, Any](metadata) | provenance(added.folder))
+    return added.tag
 
 
 @contextmanager
-def wanting_room(store: Path) -> Iterator[None]:
+def wanting_room() -> Iterator[None]:
     """Write something large, and say so if there is no room for it.
 
     Raises:
@@ -86,21 +73,9 @@ def wanting_room(store: Path) -> Iterator[None]:
         if os.strerror(errno.ENOSPC) not in str(error):  # each library has an error of its own for it
             raise
         raise NoRoomError(
-            f"There is no room for the model in {store}, or in {tempfile.gettempdir()}, where it is made. "
-            "Make some, or name other folders in BENTOML_HOME and TMPDIR. The store is as it was."
+            f"There is no room for the model in {store.location()}, or in {tempfile.gettempdir()}, where it "
+            "is made. Make some, or name other folders in BENTOML_HOME and TMPDIR. The store is as it was."
         ) from error
-
-
-def published(tag: str) -> bentoml.Model:
-    """Return a model of the store, by its name, which stands for the newest, or name:version.
-
-    Raises:
-        ModelNotFoundError: There is none.
-    """
-    try:
-        return bentoml.models.get(tag)
-    except (BentoMLException, ValueError) as error:  # the latter of names that cannot be
-        raise ModelNotFoundError(f"The model store holds no {tag!r}.") from error
 
 
 def write_files(
@@ -123,12 +98,6 @@ def write_files(
         reference = reference(folder)
     if reference is not None:
         reference.save(folder / "reference.safetensors")
-
-
-def let_anybody_read(folder: Path) -> None:
-    """Open what was written for its maker alone: an image holds it as it is, and any user may serve that."""
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def save_script(model: nn.Module, path: Path) -> torch.jit.ScriptModule:

@@ -18,8 +18,8 @@ from itertools import chain
 from modulefinder import ModuleFinder
 from pathlib import Path
 
-from train.errors import ArchiveError, ModelNotFoundError
-from train.publish import published
+from bento import store
+from train.errors import ArchiveError
 
 ROOT = Path(__file__).parent.parent
 HANDLER = ROOT / "deploy" / "torchserve" / "handler.py"
@@ -58,24 +58,23 @@ def archive(tag: str, export_path: Path, workers: Workers) -> tuple[str, Path]:
     if importlib.util.find_spec("model_archiver") is None:
         raise ArchiveError(f"torch-model-archiver is not installed. Run `{INSTALL}`.")
     try:
-        model = published(tag)
-    except ModelNotFoundError as error:
+        model = store.find(tag)
+    except (store.NoSuchModelError, store.DamagedModelError) as error:
         mend = (
             f"Run `python -m train {tag}`" if tag in TRAINED else "`bentoml models list` shows what there is"
         )
         raise ArchiveError(f"{error} {mend}.") from error
-    name, version = model.tag.name, str(model.tag.version)
     try:
         export_path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".archiving-", dir=export_path) as beside:
             staging = Path(beside)
-            stage(staging, Path(model.path), model.info.metadata, workers)
-            run_archiver(staging, name, version, Path(model.path) / "model.pt")
-            archived = export_path / f"{name}.mar"
+            stage(staging, model.folder, model.metadata, workers)
+            run_archiver(staging, model.name, model.version, model.folder / "model.pt")
+            archived = export_path / f"{model.name}.mar"
             os.replace(staging / "out" / archived.name, archived)
     except OSError as error:
         raise ArchiveError(f"No archive could be written to {export_path}: {error}.") from error
-    return f"{name}:{version}", archived
+    return model.tag, archived
 
 
 def stage(staging: Path, model: Path, metadata: Mapping[str, object], workers: Workers) -> None:

@@ -12,10 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import numpy as np
 import torch
-from bentoml.exceptions import BentoMLException
 from torch import Tensor
 
 from drift.errors import InvalidReferenceError, UnreadableSamplesError
@@ -51,26 +49,6 @@ class SeenImages:
     inputs: Tensor
     samples: Samples
     failed: Sequence[ImageError]
-
-
-def load_model(name: str) -> Classifier:
-    """Return a model of the store.
-
-    Args:
-        name: Its name, or name:version.
-
-    Raises:
-        ModelNotLoadedError: There is none, or it cannot be used.
-    """
-    try:
-        stored = bentoml.models.get(name)
-    except (BentoMLException, ValueError) as error:  # the latter of names that cannot be
-        raise ModelNotLoadedError(
-            f"The model store holds no {name!r}: {error} `bentoml models list` shows what there is."
-        ) from error
-    version = str(stored.tag.version)
-    metadata = stored.info.metadata
-    return load_classifier(Path(stored.path), stored.tag.name, version, metadata, precision="auto")
 
 
 def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> SeenImages:

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from bento import catalogue
 from tests.support.pictures.kinds import KINDS
 from tests.support.pictures.measure import Outcome, outcome_of
 from tests.support.pictures.table import MEASURED, before, markdown
 from train.data import Digits, load_by_name
-from vision.embed import load_model
 from vision.models.classifier import Classifier
 
 PICTURES = 200
@@ -22,7 +22,7 @@ PICTURES = 200
 def model_and_digits() -> tuple[Classifier, Digits]:
     """Return the newest model of digits, and digits that it has not seen; once in each process."""
     torch.set_num_threads(1)
-    classifier = load_model("mnist")
+    classifier = catalogue.load("mnist")
     held_out = load_by_name(classifier.metadata["dataset"], Path("data")).test
     return classifier, Digits(held_out.images[:PICTURES], held_out.labels[:PICTURES])
 
