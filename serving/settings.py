@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serving.keys import read_keys, read_origins
 from serving.logs import refuse_to_start
-from vision.images.limits import MAX_PIXELS, MAX_SIDE
+from vision.images.limits import ImageLimits
 
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "float32", "bfloat16"]
@@ -62,18 +62,20 @@ class Settings(BaseSettings):
         7, ge=1, description="How long requests in progress may take to finish when the service is stopped."
     )
     max_body_bytes: int = Field(
-        64 * 2**20,
+        ImageLimits.max_bytes,
         ge=1,
         description="Size of a request with all its files, and of what an archive unpacks to.",
     )
-    max_images: int = Field(1000, ge=2, description="Images in one request.")
+    max_images: int = Field(ImageLimits.max_images, ge=2, description="Images in one request.")
     max_held_bytes: int = Field(
         256 * 2**20, ge=1, description="Total size of the requests that a worker holds at a time."
     )
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height of an image.")
-    max_side: int = Field(MAX_SIDE, ge=1, description="Width and height of an image, each.")
+    max_pixels: int = Field(ImageLimits.max_pixels, ge=1, description="Width times height of an image.")
+    max_side: int = Field(ImageLimits.max_side, ge=1, description="Width and height of an image, each.")
     max_archive_ratio: float = Field(
-        200, ge=1, description="How many times its own size an archive may unpack to, if that is over 1 MiB."
+        ImageLimits.max_archive_ratio,
+        ge=1,
+        description="How many times its own size an archive may unpack to, if that is over 1 MiB.",
     )
     api_keys: SecretStr | None = Field(
         None,
@@ -88,6 +90,17 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         "text", description="Log format: text, or json with one object per line."
     )
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The limits on the images of a request."""
+        return ImageLimits(
+            max_images=self.max_images,
+            max_bytes=self.max_body_bytes,
+            max_pixels=self.max_pixels,
+            max_side=self.max_side,
+            max_archive_ratio=self.max_archive_ratio,
+        )
 
     @field_validator("api_keys")
     @classmethod

@@ -22,18 +22,17 @@ from drift.progress import followed
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
 from serving.endpoints.classify import image_errors
-from serving.requests.multipart import Upload
 from serving.schemas import ImageError
-from serving.settings import Settings
 from vision.errors import ModelNotLoadedError, Problem
 from vision.images.decode import Pixels
 from vision.images.folders import NoImagesError, image_files
-from vision.images.read import Item, read_batch
+from vision.images.limits import ImageLimits
+from vision.images.read import Item, Upload, read_batch
 from vision.models.classifier import Classifier, load_classifier
 
 CHUNK = 64  # images that a model sees, or that are blurred, between two steps of the progress bar
 # The service's limits, and its settings in the environment, are for files that strangers send.
-LIMITS = Settings.model_construct(max_images=10_000_000, max_body_bytes=2**40, max_pixels=10**9)
+LIMITS = ImageLimits(max_images=10_000_000, max_bytes=2**40, max_pixels=10**9)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from vision import errors
 from vision.errors import Problem, UnsupportedTypeError
 from vision.images.decode import Pixels, decode_image
-from vision.images.limits import MAX_PIXELS
+from vision.images.limits import ImageLimits
 from vision.preprocessing.registry import preparation_of
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class TorchServeHandler:
             data = row.get("data", row.get("body"))
             if not isinstance(data, bytes | bytearray):
                 raise UnsupportedTypeError("Send the bytes of an image: as the body, or as the field `data`.")
-            picture = decode_image(bytes(data), max_pixels=MAX_PIXELS, spare=self.preparation.spare)
+            picture = decode_image(bytes(data), ImageLimits(), spare=self.preparation.spare)
             return self.preparation.prepare(picture).pixels, top_k
         except Problem as problem:
             return problem

@@ -92,7 +92,7 @@ def read_images(
     try:
         items = read_batch(
             submission.uploads,
-            limits,
+            limits.image_limits,
             classifier.preparation,
             archives=False,
             checkpoint=lane.checkpoint(work),
@@ -167,7 +167,7 @@ def score_drift(
     with meter.drift_decode.time():
         items = read_batch(
             submission.uploads,
-            limits,
+            limits.image_limits,
             classifier.preparation,
             archives=True,
             checkpoint=lane.checkpoint(work),

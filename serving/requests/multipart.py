@@ -14,6 +14,7 @@ from serving.errors import MalformedRequestError, SlowClientError
 from serving.requests.admission import HeldBytes
 from serving.requests.fields import FILES_FIELD, FormType, validated
 from vision.errors import MAX_ECHO, MAX_NAME, TooLargeError, UnsupportedTypeError
+from vision.images.read import Upload
 
 MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
 MAX_CONTENT_TYPE = 1000  # characters
@@ -29,15 +30,6 @@ FAULTS = {  # of a form, by a word of what the parser says
 HOW_TO_SEND = (
     "Send multipart/form-data with one or more files named 'images', for example: curl -F images=@digit.png"
 )
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A file as it arrived."""
-
-    filename: str
-    content_type: str
-    data: bytes
 
 
 @dataclass(frozen=True)

@@ -31,19 +31,18 @@ import io, json, re, sys, threading, torch
 from functools import partial
 from pathlib import Path
 from PIL import Image
-from vision.images.read import read_batch
+from vision.images.limits import ImageLimits
+from vision.images.read import Upload, read_batch
 from vision.images.decoder_process import DecoderProcess
 from vision.errors import Problem
 from vision.images.decode import Elsewhere
 from vision.preprocessing.registry import preparation_of
-from serving.settings import Settings
-from serving.requests.multipart import Upload
 
 max_pixels, steps, how, *paths = sys.argv[1:]
 sizes = {"resize_size": 256, "crop_size": 224}
 preparations = [preparation_of({"preprocessing": kind} | sizes) for kind in ("digits", "photograph")]
 
-limits, kept = Settings(max_pixels=max_pixels), []
+limits, kept = ImageLimits(max_pixels=int(max_pixels)), []
 decoder = DecoderProcess(60)
 elsewhere = Elsewhere(int(steps), partial(decoder.decode, checkpoint=lambda: None))
 
@@ -57,7 +56,7 @@ def read(data):
     kept.extend(items)
     contents = [item.content for item in items]
     if isinstance(contents[0], Problem):
-        return [int(contents[0].status), contents[0].detail]
+        return [contents[0].kind, contents[0].detail]
     return [list(content.pixels.shape) for content in contents]
 
 def peak():  # of both processes; other than getrusage's, it is not that of who has started them
@@ -182,9 +181,9 @@ def bombs_read(tmp_path_factory) -> dict[str, tuple[list, int]]:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_small_file_that_claims_a_huge_picture_is_refused_in_little_memory(name, bombs_read):
-    (status, detail), grown = bombs_read[name]
+    (kind, detail), grown = bombs_read[name]
 
-    assert status == 413, detail
+    assert kind == "too-large", detail
     assert any(number in detail for number in ("50,000,000", "400,000,000")), detail
     assert grown < 20 * MEGA
 

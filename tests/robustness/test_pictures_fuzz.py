@@ -16,15 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.damage import IMAGES, extreme, flipped, truncated
-from serving.requests.multipart import Upload
-from serving.settings import Settings
 from vision.errors import Problem
-from vision.images.read import Item, read_batch
+from vision.images.limits import ImageLimits
+from vision.images.read import Item, Upload, read_batch
 from vision.preprocessing.registry import preparation_of
 
 # What Pillow has to say of damage; outside of tests, vision.images.decode turns it off.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
-LIMITS = Settings(max_images=20, max_pixels=1_000_000, max_side=5000, max_body_bytes=2**20)
+LIMITS = ImageLimits(max_images=20, max_pixels=1_000_000, max_side=5000, max_bytes=2**20)
 DIGITS = preparation_of({"preprocessing": "digits"})
 PHOTOGRAPHS = preparation_of({"preprocessing": "photograph", "resize_size": 32, "crop_size": 28})
 MOST_CPU_SECONDS = 2  # for one file, of the few milliseconds that it takes

@@ -26,7 +26,7 @@ from vision.errors import (
 from vision.images.blocks import give_back_large_blocks
 from vision.images.downscale import Spare, plain, shrunk
 from vision.images.header_limits import check_header, scans_of_jpeg
-from vision.images.limits import MAX_SIDE
+from vision.images.limits import ImageLimits
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -64,9 +64,7 @@ NO_END = b"\x55" * 64  # data that no scan needs which is complete
 class Decode(Protocol):
     """Decodes a picture somewhere else."""
 
-    def __call__(
-        self, data: bytes, *, max_pixels: int, max_side: int, spare: Spare | None
-    ) -> Image.Image: ...
+    def __call__(self, data: bytes, *, limits: ImageLimits, spare: Spare | None) -> Image.Image: ...
 
 
 class Elsewhere(NamedTuple):
@@ -92,9 +90,8 @@ def check_content_type(content_type: str) -> None:
 
 def decode_image(
     data: bytes,
+    limits: ImageLimits,
     *,
-    max_pixels: int,
-    max_side: int = MAX_SIDE,
     spare: Spare | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> Image.Image:
@@ -102,8 +99,7 @@ def decode_image(
 
     Args:
         data: The file's bytes.
-        max_pixels: Width times height of what is refused before anything is decompressed, if it is more.
-        max_side: Width and height, likewise.
+        limits: Pixels and sides of what is accepted; more is refused before anything is decompressed.
         spare: By which factor a picture may come out smaller. A JPEG is decoded at a half, a quarter or an
             eighth of its size, which takes less time; any other is made smaller where it is large. None for
             its full size.
@@ -118,14 +114,14 @@ def decode_image(
         raise UndecodableImageError("The file is empty. Send the bytes of an image.")
     if elsewhere is None or len(data) <= elsewhere.steps:
         check_header(data)
-        with explained(max_pixels), opened(data, max_pixels) as image:
-            check_size(image.size, max_pixels=max_pixels, max_side=max_side)
+        with explained(limits.max_pixels), opened(data, limits.max_pixels) as image:
+            check_size(image.size, limits)
             check_compression(image)
-            check_memory(image, max_pixels)
+            check_memory(image, limits.max_pixels)
             factor = spare(image.size) if spare else 1
             if elsewhere is None or steps_of(image, data, factor) <= elsewhere.steps:
                 return load(image, data, spare)
-    return elsewhere.decode(data, max_pixels=max_pixels, max_side=max_side, spare=spare)
+    return elsewhere.decode(data, limits=limits, spare=spare)
 
 
 @contextmanager
@@ -225,18 +221,19 @@ def load_without_end(data: bytes, enough: tuple[int, int]) -> Image.Image:
     return image
 
 
-def check_size(size: tuple[int, int], *, max_pixels: int, max_side: int) -> None:
+def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
     """Refuse a picture by what its header claims.
 
     Raises:
         TooLargeError: It has too many pixels, or too many on a side.
     """
     width, height = size
-    if width * height > max_pixels:
-        raise TooLargeError(f"The image is {width:,} × {height:,}. " + too_many(width * height, max_pixels))
-    if max(size) > max_side:
+    if width * height > limits.max_pixels:
+        too_large = too_many(width * height, limits.max_pixels)
+        raise TooLargeError(f"The image is {width:,} × {height:,}. {too_large}")
+    if max(size) > limits.max_side:
         raise TooLargeError(
-            f"The image is {width:,} × {height:,} pixels. Send at most {max_side:,} on each side."
+            f"The image is {width:,} × {height:,} pixels. Send at most {limits.max_side:,} on each side."
         )
 
 

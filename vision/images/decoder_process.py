@@ -26,6 +26,7 @@ from serving.process.readiness import end_with_parent
 from vision.errors import Problem, TooLargeError, UndecodableImageError
 from vision.images.decode import decode_image
 from vision.images.downscale import Spare
+from vision.images.limits import ImageLimits
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
@@ -53,8 +54,7 @@ class DecoderProcess:
         self,
         data: bytes,
         *,
-        max_pixels: int,
-        max_side: int,
+        limits: ImageLimits,
         spare: Spare | None,
         checkpoint: Callable[[], None],
     ) -> Image.Image:
@@ -62,8 +62,7 @@ class DecoderProcess:
 
         Args:
             data: The file's bytes.
-            max_pixels: Width times height of what is refused.
-            max_side: Width and height, likewise.
+            limits: Pixels and sides of what is accepted.
             spare: By which factor it may come out smaller.
             checkpoint: Called while this waits; what it raises ends the work.
 
@@ -72,9 +71,9 @@ class DecoderProcess:
             UndecodableImageError: It is no complete image, or the decoder crashes on it.
             MemoryError: There is too little memory.
         """
-        limits = {"max_pixels": max_pixels, "max_side": max_side, "spare": spare and asdict(spare)}
+        how = {"limits": asdict(limits), "spare": spare and asdict(spare)}
         with self.taken(checkpoint) as child:
-            answer = child.ask(limits, data, until=time.monotonic() + self.seconds, checkpoint=checkpoint)
+            answer = child.ask(how, data, until=time.monotonic() + self.seconds, checkpoint=checkpoint)
         return picture_of(*answer)
 
     @contextmanager
@@ -120,11 +119,11 @@ class Child:
         self.connection = Connection(ours.detach())
 
     def ask(
-        self, limits: dict[str, Any], data: bytes, *, until: float, checkpoint: Callable[[], None]
+        self, how: dict[str, Any], data: bytes, *, until: float, checkpoint: Callable[[], None]
     ) -> tuple[dict[str, Any], bytes]:
         """Return what the process says of a picture, and the bytes of its pixels."""
         try:
-            self.connection.send_bytes(json.dumps(limits).encode())
+            self.connection.send_bytes(json.dumps(how).encode())
             self.connection.send_bytes(data)
             while not self.connection.poll(POLL_SECONDS):
                 checkpoint()
@@ -163,10 +162,10 @@ def picture_of(said: dict[str, Any], pixels: bytes) -> Image.Image:
 
 def answer(connection: Connection) -> None:
     """Decode one picture, in the process."""
-    limits, data = json.loads(connection.recv_bytes()), connection.recv_bytes()
+    how, data = json.loads(connection.recv_bytes()), connection.recv_bytes()
     try:
-        spare = limits.pop("spare")
-        picture = decode_image(data, **limits, spare=Spare(**spare) if spare else None)
+        limits, spare = ImageLimits(**how["limits"]), how["spare"]
+        picture = decode_image(data, limits, spare=Spare(**spare) if spare else None)
         said, pixels = {"mode": picture.mode, "size": picture.size}, picture.tobytes()
     except Problem as problem:
         said, pixels = {"problem": problem.kind, "detail": problem.detail}, b""

@@ -12,11 +12,10 @@ from zipfile import ZipFile, ZipInfo
 
 from PIL import Image
 
-from serving.requests.multipart import Upload
-from serving.settings import Settings
 from vision.errors import MAX_ECHO, AmbiguousFilesError, Problem, TooLargeError, UndecodableImageError
 from vision.images.decode import Elsewhere, check_content_type, check_size, decode_image
 from vision.images.downscale import Spare, shrunk
+from vision.images.limits import ImageLimits
 from vision.images.npy import NPY_MAGIC, as_images, read_array
 from vision.images.zip_archive import ZIP_MAGIC, open_archive, read_member, visible_members
 from vision.preprocessing.prepared import Prepared
@@ -25,6 +24,15 @@ from vision.preprocessing.registry import Preparation
 PAUSE_EVERY, PAUSE_SECONDS = 4, 2e-4
 Pictures = Iterator[tuple[str, Image.Image | Problem]]
 Decode = Callable[[bytes], Image.Image]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it arrived."""
+
+    filename: str
+    content_type: str
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Item:
 
 def read_batch(
     uploads: list[Upload],
-    limits: Settings,
+    limits: ImageLimits,
     preparation: Preparation,
     *,
     archives: bool,
@@ -60,13 +68,7 @@ def read_batch(
         UndecodableImageError: An archive cannot be read, or its array holds no images.
         TooLargeError: An archive holds too much.
     """
-    decode = partial(
-        decode_image,
-        max_pixels=limits.max_pixels,
-        max_side=limits.max_side,
-        spare=preparation.spare,
-        elsewhere=elsewhere,
-    )
+    decode = partial(decode_image, limits=limits, spare=preparation.spare, elsewhere=elsewhere)
     pictures = open_pictures(uploads, limits, decode, preparation.spare, archives=archives)
     return [
         Item(index, name, picture if isinstance(picture, Problem) else prepared(picture, preparation))
@@ -96,7 +98,7 @@ def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
 
 
 def open_pictures(
-    uploads: list[Upload], limits: Settings, decode: Decode, spare: Spare | None, *, archives: bool
+    uploads: list[Upload], limits: ImageLimits, decode: Decode, spare: Spare | None, *, archives: bool
 ) -> Pictures:
     """Return the pictures of all uploads, by name, each decoded when it is asked for."""
     held = [upload for upload in uploads if archives and is_archive(upload.data)]
@@ -127,7 +129,7 @@ def without_frames(problem: Problem) -> Problem:
     return problem.with_traceback(None)
 
 
-def archive_pictures(upload: Upload, limits: Settings, decode: Decode, spare: Spare | None) -> Pictures:
+def archive_pictures(upload: Upload, limits: ImageLimits, decode: Decode, spare: Spare | None) -> Pictures:
     """Return the pictures of a zip archive, or of the array in an `.npz`.
 
     Raises:
@@ -155,7 +157,7 @@ def decode_member(archive: ZipFile, member: ZipInfo, decode: Decode) -> Image.Im
     return decode_upload(Upload(member.filename, "", data), decode)
 
 
-def array_pictures(filename: str, data: bytes, limits: Settings, spare: Spare | None) -> Pictures:
+def array_pictures(filename: str, data: bytes, limits: ImageLimits, spare: Spare | None) -> Pictures:
     """Return the pictures of a `.npy` file's array.
 
     Raises:
@@ -168,7 +170,7 @@ def array_pictures(filename: str, data: bytes, limits: Settings, spare: Spare | 
             f"The array holds {len(images)} images. Send at most {limits.max_images} at a time."
         )
     height, width = images.shape[1:3]
-    check_size((width, height), max_pixels=limits.max_pixels, max_side=limits.max_side)
+    check_size((width, height), limits)
     return (
         (f"{filename}[{index}]", shrunk(Image.fromarray(image), spare)) for index, image in enumerate(images)
     )

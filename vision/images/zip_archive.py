@@ -6,9 +6,9 @@ import zipfile
 from collections.abc import Sequence
 from itertools import islice, pairwise
 
-from serving.settings import Settings
 from vision.errors import MAX_NAME, Problem, TooLargeError, UndecodableImageError
 from vision.images.folders import is_hidden
+from vision.images.limits import ImageLimits
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 DIRECTORY_ENTRY = re.compile(rb"PK\x01\x02")
@@ -20,7 +20,7 @@ ENTRIES_OF_A_PICTURE, ENTRIES_OF_A_SYSTEM = 4, 100
 FREE_UNPACKED_BYTES = 2**20  # to which even a file of zeros may unpack
 
 
-def open_archive(filename: str, data: bytes, limits: Settings) -> zipfile.ZipFile:
+def open_archive(filename: str, data: bytes, limits: ImageLimits) -> zipfile.ZipFile:
     """Return a zip archive that keeps the limits.
 
     Raises:
@@ -50,16 +50,14 @@ def check_directory(data: bytes, max_members: int) -> None:
         )
 
 
-def check_members(members: Sequence[zipfile.ZipInfo], size: int, limits: Settings) -> None:
+def check_members(members: Sequence[zipfile.ZipInfo], size: int, limits: ImageLimits) -> None:
     if len(members) > limits.max_images:
         raise TooLargeError(
             f"The archive holds {len(members)} files. Send at most {limits.max_images} at a time."
         )
     unpacked = sum(member.file_size for member in members)
-    if unpacked > limits.max_body_bytes:
-        raise TooLargeError(
-            f"The archive unpacks to {unpacked:,} bytes. Send at most {limits.max_body_bytes:,}."
-        )
+    if unpacked > limits.max_bytes:
+        raise TooLargeError(f"The archive unpacks to {unpacked:,} bytes. Send at most {limits.max_bytes:,}.")
     if unpacked > max(FREE_UNPACKED_BYTES, limits.max_archive_ratio * size):
         raise TooLargeError(
             f"The archive unpacks to {unpacked / size:.0f} times its size. Send one that unpacks to at most "

@@ -10,10 +10,11 @@ from tests.support.pictures.kinds import Kind
 from train.data import Digits
 from vision.errors import Problem
 from vision.images.decode import decode_image
+from vision.images.limits import ImageLimits
 from vision.models.classifier import Classifier
 from vision.preprocessing.prepared import Prepared
 
-MAX_PIXELS = 50_000_000
+LIMITS = ImageLimits(max_pixels=50_000_000)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def outcome_of(kind: Kind, classifier: Classifier, digits: Digits) -> Outcome:
 
 def prepared(data: bytes, classifier: Classifier) -> Prepared | None:
     try:
-        picture = decode_image(data, max_pixels=MAX_PIXELS, spare=classifier.preparation.spare)
+        picture = decode_image(data, LIMITS, spare=classifier.preparation.spare)
         return classifier.preparation.prepare(picture)
     except Problem:
         return None

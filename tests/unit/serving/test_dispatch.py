@@ -15,11 +15,12 @@ from serving.execution.dispatch import FEW_IMAGES, MAX_PREDICTIONS, Dispatcher
 from serving.execution.lanes import Lane, PutOffError, put_off, quick_lane
 from serving.registry import Registry
 from serving.requests.cancellation import AbandonedError, Work
-from serving.requests.multipart import Submission, Upload
+from serving.requests.multipart import Submission
 from serving.schemas import ClassifyForm, ClassifyResponse
 from serving.settings import Settings
 from vision.errors import TooLargeError
 from vision.images.decode import Elsewhere
+from vision.images.read import Upload
 from vision.models.classifier import Classifier, load_classifier
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation

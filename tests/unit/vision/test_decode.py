@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from vision.errors import (
 )
 from vision.images.decode import check_content_type, decode_image
 from vision.images.downscale import Spare
+from vision.images.limits import ImageLimits
 from vision.preprocessing.registry import preparation_of
 
-MAX_PIXELS = 1_000_000
+LIMITS = ImageLimits(max_pixels=1_000_000)
 ORIENTATION = 0x0112
 
 
@@ -38,7 +40,7 @@ def gradient(width: int = 40, height: int = 30) -> Image.Image:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_every_usual_format_is_read(kind):
-    decoded = decode_image(encoded(gradient(), kind), max_pixels=MAX_PIXELS)
+    decoded = decode_image(encoded(gradient(), kind), LIMITS)
 
     assert decoded.size == (40, 30)
     difference = np.asarray(decoded.convert("L"), float) - np.asarray(gradient(), float)
@@ -50,7 +52,7 @@ def test_an_image_is_turned_upright_as_its_exif_orientation_says():
     exif[ORIENTATION] = 6
     turned = encoded(gradient().rotate(90, expand=True), "JPEG", exif=exif)
 
-    upright = decode_image(turned, max_pixels=MAX_PIXELS)
+    upright = decode_image(turned, LIMITS)
 
     assert upright.size == (40, 30)
     difference = np.asarray(upright.convert("L"), float) - np.asarray(gradient(), float)
@@ -70,7 +72,7 @@ def test_an_image_is_turned_upright_as_its_exif_orientation_says():
 )
 def test_what_is_no_image_is_undecodable(data):
     with pytest.raises(UndecodableImageError) as raised:
-        decode_image(data, max_pixels=MAX_PIXELS)
+        decode_image(data, LIMITS)
 
     assert "Send" in raised.value.detail
 
@@ -91,7 +93,7 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decompressed():
     bomb = png_of(png_header(60_000, 2), (b"IDAT", zlib.compress(b"")))
 
     with pytest.raises(TooLargeError, match="1,000,000"):
-        decode_image(bomb, max_pixels=MAX_PIXELS)
+        decode_image(bomb, LIMITS)
 
 
 PALETTE, COLOUR, GREY = 3, 2, 0
@@ -123,7 +125,7 @@ PREPARATIONS = [
 def test_a_png_whose_palette_or_opacity_is_damaged_is_a_problem_or_a_picture(data, preparation):
     """A palette is looked at only when it is used."""
     with pytest.raises((UndecodableImageError, NoDigitError, NoContentError)):
-        preparation.prepare(decode_image(data, max_pixels=MAX_PIXELS, spare=preparation.spare))
+        preparation.prepare(decode_image(data, LIMITS, spare=preparation.spare))
 
 
 @pytest.mark.parametrize("missing", [1, 2])
@@ -133,9 +135,9 @@ def test_a_jpeg_without_the_marker_of_its_end_is_decoded(missing, progressive, s
     noise = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), "JPEG", progressive=progressive)
 
-    seen = decode_image(whole[:-missing], max_pixels=MAX_PIXELS, spare=spare)
+    seen = decode_image(whole[:-missing], LIMITS, spare=spare)
 
-    assert seen.tobytes() == decode_image(whole, max_pixels=MAX_PIXELS, spare=spare).tobytes()
+    assert seen.tobytes() == decode_image(whole, LIMITS, spare=spare).tobytes()
 
 
 @given(missing=st.floats(0, 0.9), progressive=st.booleans(), seed=st.integers(0, 9))
@@ -146,7 +148,7 @@ def test_a_jpeg_that_lacks_a_part_of_its_picture_is_undecodable(missing, progres
     cut = max(40, round(missing * len(whole)))
 
     with pytest.raises(UndecodableImageError):
-        decode_image(whole[:-cut], max_pixels=MAX_PIXELS)
+        decode_image(whole[:-cut], LIMITS)
 
 
 def broken(kind: str) -> bytes:
@@ -163,9 +165,9 @@ def test_an_image_with_too_long_a_side_is_refused_before_it_is_decompressed(kind
     data = broken(kind)
 
     with pytest.raises(TooLargeError, match=r"2,000 × 4 pixels. Send at most 1,999 on each side"):
-        decode_image(data, max_pixels=MAX_PIXELS, max_side=1999)
+        decode_image(data, replace(LIMITS, max_side=1999))
     with pytest.raises(UndecodableImageError):
-        decode_image(data, max_pixels=MAX_PIXELS, max_side=2000)
+        decode_image(data, replace(LIMITS, max_side=2000))
 
 
 @given(data=st.binary(max_size=300), kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
@@ -177,7 +179,7 @@ def test_damage_anywhere_in_a_file_is_a_problem_or_a_picture(data, kind):
     damaged = whole[:position] + data + whole[position + len(data) :]
 
     try:
-        assert isinstance(decode_image(damaged, max_pixels=MAX_PIXELS), Image.Image)
+        assert isinstance(decode_image(damaged, LIMITS), Image.Image)
     except Problem as problem:
         assert problem.detail  # noqa: PT017 - either outcome is right
 

@@ -19,9 +19,10 @@ from vision.errors import TooLargeError, UndecodableImageError
 from vision.images.decode import decode_image
 from vision.images.decoder_process import DecoderProcess
 from vision.images.downscale import Spare
+from vision.images.limits import ImageLimits
 
 ROOT = Path(__file__).parents[3]
-LIMITS = {"max_pixels": 50_000_000, "max_side": 30_000}
+LIMITS = ImageLimits()
 MANY_SECONDS = 60
 
 
@@ -57,15 +58,22 @@ def decoder() -> Iterator[DecoderProcess]:
     decoder.stop()
 
 
-def decoded(decoder: DecoderProcess, data: bytes, *, spare: Spare | None = None, checkpoint=lambda: None):
-    return decoder.decode(data, **LIMITS, spare=spare, checkpoint=checkpoint)
+def decoded(
+    decoder: DecoderProcess,
+    data: bytes,
+    *,
+    limits: ImageLimits = LIMITS,
+    spare: Spare | None = None,
+    checkpoint=lambda: None,
+):
+    return decoder.decode(data, limits=limits, spare=spare, checkpoint=checkpoint)
 
 
 def test_a_picture_comes_out_as_it_does_without_another_process(decoder):
     for name, (image, kind) in PICTURES.items():
         data = encoded(image, kind)
 
-        here, there = decode_image(data, **LIMITS), decoded(decoder, data)
+        here, there = decode_image(data, LIMITS), decoded(decoder, data)
 
         assert (there.mode, there.size) == (here.mode, here.size), name
         assert there.tobytes() == here.tobytes(), name
@@ -81,9 +89,7 @@ def test_what_is_wrong_with_a_picture_is_said_as_without_another_process(decoder
     with pytest.raises(UndecodableImageError, match="ends early"):
         decoded(decoder, encoded(GRADIENT, "PNG")[:200])
     with pytest.raises(TooLargeError, match="65,536 pixels"):
-        decoder.decode(
-            encoded(GRADIENT, "PNG"), max_pixels=1000, max_side=1000, spare=None, checkpoint=lambda: None
-        )
+        decoded(decoder, encoded(GRADIENT, "PNG"), limits=ImageLimits(max_pixels=1000))
 
 
 def test_a_picture_that_takes_too_long_is_refused_and_the_next_one_is_decoded(decoder, slow_picture):
@@ -125,12 +131,13 @@ def test_a_decoder_that_dies_costs_its_own_picture_alone(decoder, slow_picture, 
 PARENT = """
 import sys, time
 from vision.images.decoder_process import DecoderProcess
+from vision.images.limits import ImageLimits
 decoder = DecoderProcess(60)
 print(decoder.child.process.pid, flush=True)
 if "busy" in sys.argv:
     data = open(sys.argv[1], "rb").read()
-    limits = {"max_pixels": 10**8, "max_side": 10**5, "spare": None}
-    decoder.decode(data, **limits, checkpoint=lambda: print("busy", flush=True))
+    limits = ImageLimits(max_pixels=10**8)
+    decoder.decode(data, limits=limits, spare=None, checkpoint=lambda: print("busy", flush=True))
 time.sleep(60)
 """
 

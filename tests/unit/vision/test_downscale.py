@@ -6,6 +6,7 @@ from PIL import Image
 
 from vision.images.decode import decode_image
 from vision.images.downscale import shrunk
+from vision.images.limits import ImageLimits
 from vision.preprocessing.modes import to_greyscale, to_rgb
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B", "I", "F"]
@@ -65,7 +66,9 @@ def test_a_large_picture_is_turned_upright_after_it_was_made_smaller(tmp_path):
     image = large("L")
     image.save(tmp_path / "turned.png", exif=exif, compress_level=1)
 
-    upright = decode_image((tmp_path / "turned.png").read_bytes(), max_pixels=10**7, spare=lambda _: 4)
+    upright = decode_image(
+        (tmp_path / "turned.png").read_bytes(), ImageLimits(max_pixels=10**7), spare=lambda _: 4
+    )
 
     assert upright.size == (500, 625)
     assert upright.getpixel((499, 300)) < 10  # what was on top is on the right

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.requests.multipart import Upload
-from serving.settings import Settings
 from vision.images.folders import NoImagesError, image_files
-from vision.images.read import read_batch
+from vision.images.limits import ImageLimits
+from vision.images.read import Upload, read_batch
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
@@ -81,7 +80,9 @@ def test_a_folder_and_an_archive_of_it_hold_the_same_pictures(folder):
                 archive.write(path, path.relative_to(folder))
     preparation = Preparation(lambda image: Prepared(np.asarray(image)))
 
-    items = read_batch([Upload("photos.zip", "", stream.getvalue())], Settings(), preparation, archives=True)
+    items = read_batch(
+        [Upload("photos.zip", "", stream.getvalue())], ImageLimits(), preparation, archives=True
+    )
 
     assert [item.filename for item in items] == [name for name, _ in image_files([folder])]
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from vision.errors import UndecodableImageError
 from vision.images.decode import decode_image
+from vision.images.limits import ImageLimits
 
-MAX_PIXELS = 1_000_000
+LIMITS = ImageLimits(max_pixels=1_000_000)
 
 
 def encoded(kind: str, **options) -> bytes:
@@ -172,7 +173,7 @@ def test_a_file_whose_structure_takes_too_much_is_refused_at_once(data, match):
     started = time.thread_time()
 
     with pytest.raises(UndecodableImageError, match=match):
-        decode_image(data, max_pixels=MAX_PIXELS)
+        decode_image(data, LIMITS)
 
     assert time.thread_time() - started < 0.5
 
@@ -192,7 +193,7 @@ def test_a_file_whose_structure_takes_too_much_is_refused_at_once(data, match):
     ],
 )
 def test_a_file_of_the_usual_structure_is_read(data):
-    assert decode_image(data, max_pixels=MAX_PIXELS).size == (256, 256)
+    assert decode_image(data, LIMITS).size == (256, 256)
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "lzma"])
@@ -202,7 +203,7 @@ def test_a_tiff_compressed_in_an_unusual_way_is_told_which_ways_there_are(compre
     Image.linear_gradient("L").convert(mode).save(stream, "TIFF", compression=compression)
 
     with pytest.raises(UndecodableImageError, match="LZW, Deflate or JPEG"):
-        decode_image(stream.getvalue(), max_pixels=MAX_PIXELS)
+        decode_image(stream.getvalue(), LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_a_tiff_compressed_in_an_unusual_way_is_told_which_ways_there_are(compre
 def test_a_file_of_very_many_parts_is_refused_before_each_is_looked_at(data, says):
     began = time.process_time()
     with pytest.raises(UndecodableImageError, match=says):
-        decode_image(data, max_pixels=MAX_PIXELS)
+        decode_image(data, LIMITS)
     took = time.process_time() - began
 
     assert took < 0.5  # of minutes
@@ -231,4 +232,4 @@ def test_a_file_of_very_many_parts_is_refused_before_each_is_looked_at(data, say
 def test_a_tiff_of_tiles_each_of_which_has_data_of_its_own_is_decoded():
     data = tiff_of_tiles(offsets=range(0, 4 * len(TILE), len(TILE)), lengths=[len(TILE)] * 4, stream=4 * TILE)
 
-    assert decode_image(data, max_pixels=MAX_PIXELS).size == (64, 16)
+    assert decode_image(data, LIMITS).size == (64, 16)

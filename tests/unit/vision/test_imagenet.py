@@ -11,6 +11,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from vision.errors import NoContentError
 from vision.images.decode import decode_image
+from vision.images.limits import ImageLimits
 from vision.preprocessing.imagenet import crop_photograph, prepare_photograph
 from vision.preprocessing.registry import preparation_of
 
@@ -135,8 +136,8 @@ def test_a_large_jpeg_decoded_at_a_fraction_of_its_size_looks_the_same(photograp
     photographs[0].resize((512 * scale, 512 * scale)).save(stream, "JPEG", quality=90)
     data = stream.getvalue()
 
-    whole = decode_image(data, max_pixels=10**8)
-    draft = decode_image(data, max_pixels=10**8, spare=SPARE)
+    whole = decode_image(data, ImageLimits(max_pixels=10**8))
+    draft = decode_image(data, ImageLimits(max_pixels=10**8), spare=SPARE)
 
     assert whole.size == (512 * scale, 512 * scale)
     assert draft.size == (512, 512)
@@ -148,7 +149,7 @@ def test_a_jpeg_that_is_not_large_is_decoded_in_full(photographs):
     stream = io.BytesIO()
     photographs[0].resize((700, 1000)).save(stream, "JPEG")
 
-    assert decode_image(stream.getvalue(), max_pixels=10**8, spare=SPARE).size == (700, 1000)
+    assert decode_image(stream.getvalue(), ImageLimits(max_pixels=10**8), spare=SPARE).size == (700, 1000)
 
 
 def test_pil_to_tensor_agrees_on_the_order_of_the_channels(photographs):

@@ -10,8 +10,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.requests.multipart import Upload
-from serving.settings import Settings
 from vision.errors import (
     AmbiguousFilesError,
     Problem,
@@ -19,11 +17,12 @@ from vision.errors import (
     UndecodableImageError,
     UnsupportedTypeError,
 )
-from vision.images.read import read_batch
+from vision.images.limits import ImageLimits
+from vision.images.read import Upload, read_batch
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
-LIMITS = Settings(max_images=20, max_pixels=10_000, max_side=5000, max_body_bytes=100_000)
+LIMITS = ImageLimits(max_images=20, max_pixels=10_000, max_side=5000, max_bytes=100_000)
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 9, 8), dtype=np.uint8)
 
 

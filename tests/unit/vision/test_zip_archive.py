@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.requests.multipart import Upload
-from serving.settings import Settings
 from vision.errors import Problem, TooLargeError, UndecodableImageError
-from vision.images.read import read_batch
+from vision.images.limits import ImageLimits
+from vision.images.read import Upload, read_batch
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
-LIMITS = Settings(max_images=20, max_pixels=10_000, max_body_bytes=8 * 2**20)
+LIMITS = ImageLimits(max_images=20, max_pixels=10_000, max_bytes=8 * 2**20)
 ENTRY, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 ENCRYPTED = 0x1
 
