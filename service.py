@@ -32,9 +32,10 @@ from serving import __version__
 from serving.commands import MEND, TRAINING_COMMANDS
 from serving.logs import write_json
 from serving.process.metric_files import FOLDER_VARIABLE, make_folder
-from serving.process.readiness import Roll, end_with_parent
+from serving.process.readiness import Roll
 from serving.settings import is_log_json, settings
 from vision.errors import ModelNotLoadedError
+from vision.libc import end_with_parent
 
 if TYPE_CHECKING:
     from vision.models.classifier import Classifier, UnavailableModel

@@ -1,7 +1,6 @@
 """Whether all workers of the service are there and ready, as each of them can tell at any time."""
 
 import asyncio
-import ctypes
 import fcntl
 import logging
 import os
@@ -16,7 +15,6 @@ logger = logging.getLogger("bentoml.driftbento")
 # By which workers find the roll: its file descriptor, how many they are, and the process that starts them.
 VARIABLE = "DRIFTBENTO_ROLL"
 RECORD = struct.Struct("qd")  # a process, and when it last showed a sign of life, by time.monotonic
-PR_SET_PDEATHSIG = 1  # as Linux's prctl.h calls it
 BEAT_EVERY_SECONDS = 0.25
 SILENT_AFTER_SECONDS = 5  # far more than any request keeps a worker from showing a sign of life
 LOOK_EVERY_SECONDS = 0.1
@@ -147,15 +145,3 @@ class Roll:
             return True
         fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, byte)
         return False
-
-
-def end_with_parent(parent: int) -> None:
-    """Have this worker told to stop when the process that started it is gone, where the system can do that.
-
-    Otherwise, it would go on for ever, with a port and with memory that nobody knows of.
-    """
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # which has gone before that
-            os.kill(os.getpid(), signal.SIGTERM)

@@ -23,10 +23,10 @@ from vision.errors import (
     UnsupportedTypeError,
     echo,
 )
-from vision.images.blocks import give_back_large_blocks
 from vision.images.downscale import Spare, plain, shrunk
 from vision.images.header_limits import check_header, scans_of_jpeg
 from vision.images.limits import ImageLimits
+from vision.libc import give_back_large_blocks
 
 Pixels = npt.NDArray[np.uint8]
 

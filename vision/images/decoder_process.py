@@ -22,11 +22,11 @@ from typing import Any
 
 from PIL import Image
 
-from serving.process.readiness import end_with_parent
 from vision.errors import Problem, TooLargeError, UndecodableImageError
 from vision.images.decode import decode_image
 from vision.images.downscale import Spare
 from vision.images.limits import ImageLimits
+from vision.libc import end_with_parent
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 

@@ -127,8 +127,7 @@ def test_a_worker_that_is_not_ready_waits_for_those_that_may_be_yet(start_worker
 
 def test_a_worker_whose_starter_has_gone_before_it_looks_ends():
     program = (
-        "import sys; from serving.process.readiness import end_with_parent; "
-        "end_with_parent(int(sys.argv[1])); input()"
+        "import sys; from vision.libc import end_with_parent; end_with_parent(int(sys.argv[1])); input()"
     )
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
