@@ -29,12 +29,12 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
 from serving import __version__
-from serving.commands import MEND, TRAINING_COMMANDS
+from serving.commands import TRAINING_COMMANDS
 from serving.logs import write_json
 from serving.process.metric_files import FOLDER_VARIABLE, make_folder
 from serving.process.readiness import Roll
 from serving.settings import is_log_json, settings
-from vision.errors import ModelNotLoadedError
+from vision.errors import MEND, ModelNotLoadedError
 from vision.libc import end_with_parent
 
 if TYPE_CHECKING:

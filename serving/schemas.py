@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from serving.settings import Precision
 from vision.preprocessing.prepared import Oddity
 
 DriftDetector = Literal["mmd", "ks", "label_shift"]
@@ -213,7 +212,7 @@ class ModelInfo(BaseModel):
     trained: bool | None = Field(
         description="False where the weights are random; None where it is not ready."
     )
-    precision: Precision | None = Field(description="Of the weights as they are served.")
+    precision: Literal["float32", "bfloat16"] | None = Field(description="Of the weights as they are served.")
     classes: list[str]
     drift_reference: DriftReferenceInfo | None
     metadata: dict[str, Any]

@@ -11,9 +11,6 @@ from serving.keys import read_keys, read_origins
 from serving.logs import refuse_to_start
 from vision.images.limits import ImageLimits
 
-Precision = Literal["float32", "bfloat16"]
-Choice = Literal["auto", "float32", "bfloat16"]
-
 
 class Settings(BaseSettings):
     """The service's limits and its use of the machine."""
@@ -28,7 +25,7 @@ class Settings(BaseSettings):
         description="How many requests to a large model (the ResNet) a worker classifies at once; "
         "unset, one per core that it has.",
     )
-    precision: Choice = Field(
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Precision of the weights: float32, bfloat16 (if the model supports it), or "
         "auto, the faster of the two.",

@@ -15,6 +15,7 @@ Which status of HTTP each becomes stands in serving/problems.py.
 from typing import Any, ClassVar
 
 MAX_ECHO = 100  # characters of what was sent, or said of it, that a message repeats
+MEND = "Copy the model into the store again, or train it again, and restart the service."
 MAX_NAME = 1000  # characters of a file's name, which messages repeat, and of a path in the log
 
 

@@ -16,12 +16,10 @@ from safetensors.torch import load
 from torch import Tensor
 
 from drift import InvalidReferenceError, Reference
-from serving.commands import MEND
 from serving.metrics import Meter, metrics
-from serving.settings import Choice
-from vision.errors import ModelNotLoadedError
+from vision.errors import MEND, ModelNotLoadedError
 from vision.images.decode import Pixels
-from vision.models.engine import Engine, load_engine
+from vision.models.engine import Choice, Engine, load_engine
 from vision.preprocessing.registry import Preparation, preparation_of
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say

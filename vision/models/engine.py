@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from serving.settings import Choice, Precision
 from vision.errors import ModelNotLoadedError
 
 logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own loggers say
 
 Outputs = tuple[Tensor, Tensor]
+Precision = Literal["float32", "bfloat16"]
+Choice = Literal["auto", "float32", "bfloat16"]
 
 # By how much an answer may be off, as a share of the largest. Another build of torch or another processor
 # rounds float32 differently, by about 1e-5. bfloat16 has 8 significant bits, and is off by about 1e-2 after
