@@ -18,6 +18,7 @@ from drift.reference import ALL_KERNELS, Reference
 from drift.report import Batch, check_form, score_batch
 from drift.samples import Samples, read_features
 from drift.tables import certificate_table
+from serving.endpoints.classify import image_errors
 from serving.requests.fields import validated
 from serving.schemas import DriftForm, ImageError
 from vision.embed import SeenImages, blur_of, see
@@ -34,7 +35,7 @@ def fit(options: argparse.Namespace) -> int:
     classifier = None if options.model is None else catalogue.load(options.model)
     samples, images = read_samples(options.samples, classifier)
     if images and images.failed:
-        show_failed(images.failed)
+        show_failed(image_errors(images.failed))
         return ERROR
     mention_copies(samples)
     recipe = Recipe(
@@ -87,7 +88,7 @@ def score(options: argparse.Namespace) -> int:
         )
     outputs = samples.features.new_empty(0, 0) if samples.probabilities is None else samples.probabilities
     labels = classifier.labels if classifier else [str(index) for index in range(outputs.shape[1])]
-    failed = images.failed if images else ()
+    failed = image_errors(images.failed) if images else []
     batch = Batch(list(enumerate(samples.names)), outputs, samples.features, failed)
     model, trained = (classifier.tag, classifier.trained) if classifier else ("features", None)
     answer = score_batch(form, reference, model, labels, batch, trained=trained)

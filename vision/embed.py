@@ -1,7 +1,6 @@
-"""Images as the service sees them: the same decoding, the same preparation, the same model.
+"""Features of image files, read and prepared by the code that the service reads images with.
 
-A reference and a batch whose images were prepared in different ways would look like drift. So the command
-line, and it alone in this package, knows the service and BentoML's store.
+A reference and a batch whose images were prepared in different ways would look like drift.
 """
 
 import io
@@ -21,8 +20,6 @@ from drift.fitting import Recipe, fit_certified, mention_copies
 from drift.progress import followed
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
-from serving.endpoints.classify import image_errors
-from serving.schemas import ImageError
 from vision.errors import ModelNotLoadedError, Problem
 from vision.images.decode import Pixels
 from vision.images.folders import NoImagesError, image_files
@@ -31,7 +28,7 @@ from vision.images.read import Item, Upload, read_batch
 from vision.models.classifier import Classifier, load_classifier
 
 CHUNK = 64  # images that a model sees, or that are blurred, between two steps of the progress bar
-# The service's limits, and its settings in the environment, are for files that strangers send.
+# Files of one's own need no limits as tight as those for what strangers send to the service.
 LIMITS = ImageLimits(max_images=10_000_000, max_bytes=2**40, max_pixels=10**9)
 
 
@@ -42,12 +39,12 @@ class SeenImages:
     Attributes:
         inputs: As the model takes them, shape (N, C, H, W), uint8.
         samples: What the model sees.
-        failed: Images that could not be used.
+        failed: Images that could not be used, each with its problem.
     """
 
     inputs: Tensor
     samples: Samples
-    failed: Sequence[ImageError]
+    failed: Sequence[Item]
 
 
 def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> SeenImages:
@@ -63,16 +60,16 @@ def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> See
         NoImagesError: A folder holds no image.
         OSError: A file cannot be read at all.
     """
-    usable, failed = list[tuple[str, Pixels]](), list[ImageError]()
+    usable, failed = list[tuple[str, Pixels]](), list[Item]()
     for item in followed(read_items(paths, classifier), "images", progress=progress):
         if isinstance(item.content, Problem):
-            failed += image_errors([item])
+            failed.append(item)
         else:
             usable.append((item.filename, item.content.pixels))
     if not usable:
         if not failed:
             raise UnreadableSamplesError(f"There is no image in {', '.join(map(str, paths))}.")
-        first = f"{failed[0].filename}: {failed[0].error.detail}"
+        first = f"{failed[0].filename}: {failed[0].content}"
         raise UnreadableSamplesError(f"None of the {len(failed)} images can be used. The first: {first}")
     inputs = torch.from_numpy(np.stack([pixels for _, pixels in usable]))
     logits, features = predict(classifier, inputs, progress=progress)
@@ -109,7 +106,7 @@ def fit_on_images(
         first = seen.failed[0]
         raise UnreadableSamplesError(
             f"{len(seen.failed)} of the images cannot be used; mend or remove them. The first: "
-            f"{first.filename}: {first.error.detail}"
+            f"{first.filename}: {first.content}"
         )
     mention_copies(seen.samples)
     blur = partial(blur_of, classifier, seen.inputs)
