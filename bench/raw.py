@@ -18,12 +18,12 @@ from pathlib import Path
 
 import bentoml
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.quiet import TRIES, Watch, least_disturbed
 from bento import catalogue
 from vision.errors import ModelNotLoadedError
+from vision.models import bundle
 
 BATCHES = (1, 2, 4, 8)
 CORES = os.cpu_count() or 1
@@ -56,7 +56,7 @@ class Rate:
 def main() -> int:
     options = parser().parse_args()
     folder = Path(bentoml.models.get(options.model).path)
-    images = load_file(folder / "golden.safetensors")["images"]
+    images = bundle.read_golden(folder)["images"]
     rates = {}
     for name, script in forms(folder, options.model):
         rates[name] = asdict(best_rate(script, images, options.seconds, options.tries))
@@ -76,7 +76,7 @@ def forms(folder: Path, name: str) -> Iterator[tuple[str, Script]]:
     """Yield a model as it lies in the store, made faster, and as the service runs it where it loads it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and shipped here
-        script = torch.jit.load(str(folder / "model.pt")).eval()
+        script = torch.jit.load(str(folder / bundle.SCRIPT)).eval()
         yield "as it comes", script
         frozen = torch.jit.freeze(script.to(memory_format=torch.channels_last))
         yield "frozen, channels last", channels_last(frozen)

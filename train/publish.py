@@ -1,13 +1,9 @@
 """Putting a model into the BentoML store, whole or not at all."""
 
 import errno
-import hashlib
-import io
-import json
 import os
 import subprocess
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bento import store
 from drift import Reference
 from train.errors import BrokenModelError, NoRoomError
+from vision.models import bundle
 
 Metadata = Mapping[str, str | int | float | bool | list[str]]
 Fit = Callable[[Path], Reference]
@@ -55,8 +51,14 @@ def publish(
         NoRoomError: It does not fit on the disk.
     """
     with wanting_room(), store.adding(name) as added:
-        write_files(added.folder, model, labels, reference, golden_images)
-        added.metadata.update(dict[str, Any](metadata) | provenance(added.folder))
+        logits, features = bundle.write(added.folder, model, labels, golden_images)
+        if not (logits.isfinite().all() and features.isfinite().all()):
+            raise BrokenModelError("The model's answers are not finite: there are faults in its weights.")
+        if callable(reference):
+            reference = reference(added.folder)
+        if reference is not None:
+            bundle.write_reference(added.folder, reference)
+        added.metadata.update(dict[str, Any](metadata) | bundle.checksums(added.folder) | provenance())
     return added.tag
 
 
@@ -78,55 +80,12 @@ def wanting_room() -> Iterator[None]:
         ) from error
 
 
-def write_files(
-    folder: Path,
-    model: nn.Module,
-    labels: Sequence[str],
-    reference: Reference | Fit | None,
-    golden_images: Tensor,
-) -> None:
-    script = save_script(model, folder / "model.pt")
-    (folder / "labels.json").write_text(json.dumps(list(labels)))
-    with torch.inference_mode():
-        logits, features = script(golden_images)
-    if not (logits.isfinite().all() and features.isfinite().all()):
-        raise BrokenModelError("The model's answers are not finite: there are faults in its weights.")
-    save_file(
-        {"images": golden_images, "logits": logits, "features": features}, folder / "golden.safetensors"
-    )
-    if callable(reference):
-        reference = reference(folder)
-    if reference is not None:
-        reference.save(folder / "reference.safetensors")
-
-
-def save_script(model: nn.Module, path: Path) -> torch.jit.ScriptModule:
-    with warnings.catch_warnings():
-        # TorchScript is what this project ships: one file that runs without the code that made it.
-        warnings.filterwarnings("ignore", message=r".*torch\.jit\.(script|save).* is deprecated")
-        script: torch.jit.ScriptModule = torch.jit.script(model.eval())
-        # Into memory first: where torch writes to a disk that is full, it ends the process.
-        buffer = io.BytesIO()
-        torch.jit.save(script, buffer)
-    path.write_bytes(buffer.getbuffer())
-    return script
-
-
-def provenance(folder: Path) -> dict[str, str]:
-    files = {"weights": "model.pt", "golden": "golden.safetensors", "labels": "labels.json"}
-    if (folder / "reference.safetensors").exists():
-        files["reference"] = "reference.safetensors"
+def provenance() -> dict[str, str]:
     return {
-        **{f"{what}_sha256": checksum(folder / file) for what, file in files.items()},
         "torch": str(torch.__version__),  # a subclass of str that YAML cannot write
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def commit() -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bento import store
 from train.errors import ArchiveError
+from vision.models import bundle
 
 ROOT = Path(__file__).parent.parent
 HANDLER = ROOT / "deploy" / "torchserve" / "handler.py"
@@ -69,7 +70,7 @@ def archive(tag: str, export_path: Path, workers: Workers) -> tuple[str, Path]:
         with tempfile.TemporaryDirectory(prefix=".archiving-", dir=export_path) as beside:
             staging = Path(beside)
             stage(staging, model.folder, model.metadata, workers)
-            run_archiver(staging, model.name, model.version, model.folder / "model.pt")
+            run_archiver(staging, model.name, model.version, model.folder / bundle.SCRIPT)
             archived = export_path / f"{model.name}.mar"
             os.replace(staging / "out" / archived.name, archived)
     except OSError as error:
@@ -85,7 +86,7 @@ def stage(staging: Path, model: Path, metadata: Mapping[str, object], workers: W
         copied = staging / "extra" / source.relative_to(ROOT)
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copied)
-    labels = json.loads((model / "labels.json").read_text())
+    labels = bundle.read_labels(model)
     (staging / "extra" / "index_to_name.json").write_text(json.dumps(index_to_name(labels)))
     config = {
         "minWorkers": workers.count,

@@ -22,6 +22,7 @@ PUBLISH = """
 import torch
 from torch import nn
 from train import publish
+from vision.models import bundle
 
 class Model(nn.Module):
     def forward(self, images: torch.Tensor):
@@ -33,12 +34,12 @@ print(publish.publish("toy", Model(), labels=["only"], reference=None,
 """
 DIE_WHILE_WRITING = """
 import os, signal
-publish.save_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+bundle.save_file = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 """
 FAIL_WHILE_WRITING = """
 def fail(*_):
     raise OSError("disk full")
-publish.save_file = fail
+bundle.save_file = fail
 """
 
 

@@ -12,7 +12,8 @@ from drift import Reference
 from serving.errors import UnknownModelError
 from serving.registry import Registry
 from vision.errors import ModelNotLoadedError
-from vision.models.classifier import CHECKSUMS, UnavailableModel, load_classifier
+from vision.models.bundle import CHECKSUMS
+from vision.models.classifier import UnavailableModel, load_classifier
 
 DIGITS = {"preprocessing": "digits"}
 
