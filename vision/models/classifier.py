@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from drift import Reference
-from serving.metrics import Meter, metrics
 from vision.images.decode import Pixels
 from vision.models import bundle
 from vision.models.engine import Choice, Engine
@@ -50,11 +48,6 @@ class Classifier:
     def trained(self) -> bool:
         """Whether it has learnt anything: the answers of random weights mean nothing."""
         return bool(self.metadata.get("trained", True))
-
-    @cached_property
-    def meter(self) -> Meter:
-        """Counts what it is asked."""
-        return Meter(metrics(), self.name, self.labels)
 
     def predict(
         self, inputs: Sequence[Pixels], checkpoint: Callable[[], None] = lambda: None
