@@ -8,23 +8,27 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TypeVar, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from bento import catalogue
 from cli.client import drift_table
-from cli.terminal import DRIFT, ERROR, OK, Terminal
+from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies, usual_kernel
 from drift.reference import ALL_KERNELS, Reference
-from drift.report import Batch, check_form, score_batch
+from drift.report import Alpha, Batch, Detector, DriftTest, PermutationCount
 from drift.samples import Samples, read_features
 from drift.tables import certificate_table
-from serving.endpoints.classify import image_errors
-from serving.requests.fields import validated
-from serving.schemas import DriftForm, ImageError
+from serving.problems import document_of
 from vision.embed import SeenImages, blur_of, see
-from vision.errors import Problem
+from vision.errors import MAX_ECHO, Problem
 from vision.images.folders import NoImagesError
+from vision.images.read import Item
 from vision.models.classifier import Classifier
+
+Value = TypeVar("Value")
 
 MISTAKES = (DriftError, Problem, NoImagesError)
 
@@ -35,7 +39,7 @@ def fit(options: argparse.Namespace) -> int:
     classifier = None if options.model is None else catalogue.load(options.model)
     samples, images = read_samples(options.samples, classifier)
     if images and images.failed:
-        show_failed(image_errors(images.failed))
+        show_failed(images.failed)
         return ERROR
     mention_copies(samples)
     recipe = Recipe(
@@ -76,29 +80,65 @@ def score(options: argparse.Namespace) -> int:
     """Test a batch, and say by the exit status what came out."""
     classifier = None if options.model is None else catalogue.load(options.model)
     reference = read_reference(options, classifier)
-    fields = {name: getattr(options, name) for name in ("detector", "kernel", "alpha", "n_permutations")}
-    fields["kernel"] = options.kernel or usual_kernel(reference.kernels)
-    form = validated({name: value for name, value in fields.items() if value is not None}, DriftForm)
-    check_form(form, reference)
+    test = asked_test(options, reference)
+    test.check(reference)
     samples, images = read_samples(options.samples, classifier)
-    if form.detector != "mmd" and samples.probabilities is None:
+    if test.detector != "mmd" and samples.probabilities is None:
         raise UnreadableSamplesError(
-            f"The detector {form.detector} looks at softmax outputs, and the batch has none. Put them into a "
+            f"The detector {test.detector} looks at softmax outputs, and the batch has none. Put them into a "
             ".npz file as `probabilities`, beside `features`."
         )
     outputs = samples.features.new_empty(0, 0) if samples.probabilities is None else samples.probabilities
     labels = classifier.labels if classifier else [str(index) for index in range(outputs.shape[1])]
-    failed = image_errors(images.failed) if images else []
-    batch = Batch(list(enumerate(samples.names)), outputs, samples.features, failed)
-    model, trained = (classifier.tag, classifier.trained) if classifier else ("features", None)
-    answer = score_batch(form, reference, model, labels, batch, trained=trained)
+    failed = images.failed if images else ()
+    report = test.run(reference, Batch(list(enumerate(samples.names)), outputs, samples.features), labels)
+    answer = {
+        "model": classifier.tag if classifier else "features",
+        "trained": classifier.trained if classifier else None,
+        **asdict(report),
+        "image_errors": [
+            {"index": image.index, "filename": image.filename, "error": document_of(image.content)}
+            for image in failed
+            if isinstance(image.content, Problem)
+        ],
+    }
     if options.json:
-        print(json.dumps(answer.model_dump(mode="json"), indent=2))
+        print(json.dumps(answer, indent=2))
     else:
-        Terminal().print(drift_table(answer.model_dump()))
-    if answer.is_drift:
+        Terminal().print(drift_table(answer))
+    if report.is_drift:
         return DRIFT
     return ERROR if failed else OK
+
+
+def asked_test(options: argparse.Namespace, reference: Reference) -> DriftTest:
+    """Return the test that the options ask for.
+
+    Raises:
+        CommandError: One of them is no such value, or out of range.
+    """
+    return DriftTest(
+        detector=checked(
+            options, "detector", TypeAdapter(Detector), f"one of {', '.join(get_args(Detector))}"
+        ),
+        kernel=options.kernel or usual_kernel(reference.kernels),
+        alpha=checked(options, "alpha", TypeAdapter(Alpha), "a number, at least 0.0001, less than 1"),
+        n_permutations=checked(
+            options,
+            "n_permutations",
+            TypeAdapter(PermutationCount | None),
+            "a whole number, at least 19, at most 9999",
+        ),
+    )
+
+
+def checked(options: argparse.Namespace, name: str, kind: TypeAdapter[Value], expected: str) -> Value:
+    """Return the value of an option, which must be of a kind that is expected, in words."""
+    text = getattr(options, name)
+    try:
+        return kind.validate_python(text)
+    except ValidationError:
+        raise CommandError(f"{name} must be {expected} (it was {text[:MAX_ECHO]!r}).") from None
 
 
 def certificate(options: argparse.Namespace) -> int:
@@ -200,8 +240,8 @@ def show_reference(reference: Reference, out: Path, *, as_json: bool) -> None:
         console.print(certificate_table(reference.certificate))
 
 
-def show_failed(failed: Sequence[ImageError]) -> None:
+def show_failed(failed: Sequence[Item]) -> None:
     console = Terminal(stderr=True, soft_wrap=True, markup=False)
     for image in failed:
-        console.print(f"{image.filename}: {image.error.detail}")
+        console.print(f"{image.filename}: {image.content}")
     console.print("A reference is of images that can all be used: mend or remove these. Nothing was written.")

@@ -15,12 +15,13 @@ from typing import Any, get_args
 import psutil
 from prometheus_client import Counter, Gauge, Histogram
 
+from drift.report import Detector, DriftReport
 from serving.process import metric_files
-from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
+from serving.schemas import ModelInfo, Prediction
 from vision.errors import Problem
 from vision.preprocessing.prepared import Oddity
 
-DETECTORS: Sequence[str] = get_args(DriftDetector)
+DETECTORS: Sequence[str] = get_args(Detector)
 RESULTS = {True: "drift", False: "no_drift"}
 MAX_UNSEEN_CLASSES = 100  # of a model with more, a class is there once it was found
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -207,10 +208,10 @@ class Meter:
         for oddity in oddities:
             self.to.odd.labels(self.model, oddity).inc()
 
-    def count_test(self, response: DriftResponse) -> None:
+    def count_test(self, report: DriftReport) -> None:
         """Count a drift test, and say what came out."""
-        names = self.model, response.detector
-        self.to.tests.labels(*names, RESULTS[response.is_drift]).inc()
-        self.to.p_value.labels(*names).set(response.p_value)
-        self.to.score.labels(*names).set(response.score)
-        self.to.alpha.labels(*names).set(response.alpha)
+        names = self.model, report.detector
+        self.to.tests.labels(*names, RESULTS[report.is_drift]).inc()
+        self.to.p_value.labels(*names).set(report.p_value)
+        self.to.score.labels(*names).set(report.score)
+        self.to.alpha.labels(*names).set(report.alpha)

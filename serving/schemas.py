@@ -9,9 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
+from drift.report import (
+    Alpha,
+    ClassCount,
+    ClassDistance,
+    Detector,
+    DrivingImage,
+    KernelScore,
+    PermutationCount,
+)
 from vision.preprocessing.prepared import Oddity
-
-DriftDetector = Literal["mmd", "ks", "label_shift"]
 
 
 class Form(BaseModel):
@@ -42,7 +49,7 @@ class ClassifyForm(Form):
 class DriftForm(Form):
     """The fields of POST /drift."""
 
-    detector: DriftDetector = Field(
+    detector: Detector = Field(
         "mmd",
         description=(
             "Which two-sample test: MMD on the features, Kolmogorov-Smirnov on the softmax outputs, or χ² on "
@@ -53,13 +60,9 @@ class DriftForm(Form):
         DEFAULT_KERNEL,
         description="Which kernel the MMD uses; aggregate looks through several of them at once.",
     )
-    alpha: float = Field(
-        0.05, ge=1e-4, lt=1, description="Significance level: the rate of false alarms to accept."
-    )
-    n_permutations: int | None = Field(
+    alpha: Alpha = Field(0.05, description="Significance level: the rate of false alarms to accept.")
+    n_permutations: PermutationCount | None = Field(
         None,
-        ge=19,
-        le=9999,
         description=(
             "Permutations; the p-value is at least 1/(this+1). Left out, all that the reference holds; "
             "the KS test needs none."
@@ -120,43 +123,6 @@ class ClassifyResponse(BaseModel):
     results: list[ClassifiedImage | ImageError]
 
 
-class DrivingImage(BaseModel):
-    """An image that drives the score."""
-
-    index: int
-    filename: str
-    witness: float = Field(
-        description="Mean kernel value to the rest of the batch less that to the reference."
-    )
-
-
-class KernelScore(BaseModel):
-    """What one kernel found by itself."""
-
-    kernel: str
-    lengthscale: float
-    score: float
-    p_value: float
-
-
-class ClassDistance(BaseModel):
-    """How far the softmax outputs of a class are from the reference's."""
-
-    label: str
-    class_id: int
-    distance: float = Field(description="Kolmogorov-Smirnov D, from 0 to 1.")
-
-
-class ClassCount(BaseModel):
-    """How many images of a class were expected and found."""
-
-    label: str
-    class_id: int
-    expected: float
-    observed: int
-    residual: float = Field(description="By how many standard deviations they differ.")
-
-
 class DriftResponse(BaseModel):
     """The answer of POST /drift."""
 
@@ -164,7 +130,7 @@ class DriftResponse(BaseModel):
     trained: bool | None = Field(
         None, description="False where the weights are random; None where only features were given."
     )
-    detector: DriftDetector
+    detector: Detector
     kernel: CollectionName | None = Field(None, description="Of the MMD.")
     score: float = Field(
         description="Unbiased MMD² (zero on average without drift), of the aggregate that of its plain "

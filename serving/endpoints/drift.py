@@ -1,7 +1,7 @@
 """The answer of /drift: whether the images of a request still come from the training distribution."""
 
 from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
-from drift.report import Batch, check_form, score_batch
+from drift.report import Batch, DriftTest
 from serving.commands import REFERENCE_COMMANDS
 from serving.endpoints.images import image_errors, problems_of, usable_inputs
 from serving.errors import MalformedRequestError, NoDriftReferenceError, UntestableBatchError
@@ -34,8 +34,9 @@ def score_drift(
             f"{classifier.tag} was saved without a drift reference. Run "
             f"`{REFERENCE_COMMANDS[classifier.name]}` and start again."
         )
+    test = DriftTest(form.detector, form.kernel, form.alpha, form.n_permutations)
     try:
-        check_form(form, reference)
+        test.check(reference)
     except MissingProbabilitiesError as error:
         raise NoDriftReferenceError(str(error)) from None
     except DriftError as error:
@@ -56,20 +57,14 @@ def score_drift(
     with meter.drift_predict.time():
         inputs = [prepared.pixels for _, prepared in usable]
         probabilities, features = classifier.predict(inputs, work.checkpoint)
-    batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
+    batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features)
     try:
         with meter.drift_test.time():
-            response = score_batch(
-                form,
-                reference,
-                classifier.tag,
-                classifier.labels,
-                batch,
-                trained=classifier.trained,
-                checkpoint=work.checkpoint,
-            )
+            report = test.run(reference, batch, classifier.labels, checkpoint=work.checkpoint)
     except DriftError as error:
         problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
         raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
-    meter.count_test(response)
-    return response
+    meter.count_test(report)
+    return DriftResponse(
+        model=classifier.tag, trained=classifier.trained, image_errors=failed, **vars(report)
+    )

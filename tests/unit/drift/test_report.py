@@ -1,11 +1,10 @@
-"""The tests of a batch as a request asks for them: what can be judged by no detector."""
+"""The report on a batch: batches of which no detector makes one."""
 
 import pytest
 import torch
 
 from drift import DriftError, Reference
-from drift.report import Batch, score_batch
-from serving.schemas import DriftForm
+from drift.report import Batch, Detector, DriftTest
 
 M, K, D = 30, 3, 4
 
@@ -28,9 +27,11 @@ def spoilt(values: torch.Tensor, value: float) -> torch.Tensor:
     return values
 
 
-def score(reference: Reference, detector: str, probabilities: torch.Tensor, features: torch.Tensor) -> bool:
+def score(
+    reference: Reference, detector: Detector, probabilities: torch.Tensor, features: torch.Tensor
+) -> bool:
     batch = Batch([(index, str(index)) for index in range(len(features))], probabilities, features)
-    return score_batch(DriftForm(detector=detector), reference, "fake:1", list("abc"), batch).is_drift
+    return DriftTest(detector).run(reference, batch, list("abc")).is_drift
 
 
 @pytest.mark.parametrize("detector", ["mmd", "ks", "label_shift"])
