@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from bench.dense import dense_permutation_test
 from drift import Reference, mmd_permutation_test
-from drift.kernels import median_distance
+from drift.two_sample.kernels import median_distance
 
 WIDTH = 128
 N_PERMUTATIONS = 999

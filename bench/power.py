@@ -32,9 +32,9 @@ from tqdm import tqdm
 from bench.power_tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
 from bench.shifts import every_shift, fetch_fashion, predictor, read_foreign
 from drift import Kernel, Reference, mmd_permutation_test
-from drift.ks import ks_test
-from drift.label_shift import label_shift_test
-from drift.mmd import DEFAULT_KERNEL
+from drift.two_sample.ks import ks_test
+from drift.two_sample.label_shift import label_shift_test
+from drift.two_sample.mmd import DEFAULT_KERNEL
 from study.conditions import Foreign, Outputs
 from train.data import MnistSplits, load_by_name
 from train.errors import DatasetUnavailableError

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from drift.corruptions import gaussian_noise, rotation, translation
 from study.conditions import (
     Condition,
     Corrupt,
@@ -23,6 +22,7 @@ from study.conditions import (
     unchanged,
 )
 from train.data import Digits, fetch_fashion_mnist
+from vision.corruptions import gaussian_noise, rotation, translation
 from vision.models.classifier import Classifier
 
 NO_SHIFT = "no shift"

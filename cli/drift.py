@@ -12,8 +12,8 @@ from typing import get_args
 
 from cli.terminal import CommandError, ended, positive, seed
 from drift.fitting import Recipe
-from drift.kernels import CollectionName
-from drift.mmd import DEFAULT_KERNEL
+from drift.two_sample.kernels import CollectionName
+from drift.two_sample.mmd import DEFAULT_KERNEL
 from serving import __version__
 
 FEWEST_PERMUTATIONS = 19

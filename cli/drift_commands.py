@@ -14,13 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from bento import catalogue
 from cli.client import drift_table
+from cli.tables import certificate_table
 from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies, usual_kernel
 from drift.reference import ALL_KERNELS, Reference
 from drift.report import Alpha, Batch, Detector, DriftTest, PermutationCount
 from drift.samples import Samples, read_features
-from drift.tables import certificate_table
 from serving.problems import document_of
 from vision.embed import SeenImages, blur_of, see
 from vision.errors import MAX_ECHO, Problem

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
+from cli.tables import certificate_table
 from cli.terminal import Terminal
 from drift.errors import DriftError
-from drift.tables import certificate_table
 from train.data import load_mnist
 from train.errors import TooFewDigitsError, TrainingError
 from train.mnist import fit_reference, publish_mnist, train_classifier

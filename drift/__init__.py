@@ -25,10 +25,10 @@ from drift.errors import (
     UnreachableAlphaError,
     UnreadableSamplesError,
 )
-from drift.kernels import Kernel
-from drift.mmd import mmd_permutation_test, mmd_score, witness
 from drift.reference import Reference
-from drift.results import TwoSampleResult
+from drift.two_sample.kernels import Kernel
+from drift.two_sample.mmd import mmd_permutation_test, mmd_score, witness
+from drift.two_sample.results import TwoSampleResult
 
 __all__ = [
     "BatchTooLargeError",

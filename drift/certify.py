@@ -14,11 +14,11 @@ from torch import Tensor
 
 from drift.certificate import AlarmRate, Certificate, FalseAlarms, SmallestBlur
 from drift.errors import BatchTooSmallError
-from drift.kernels import CollectionName, Kernel, Points
-from drift.mmd import DEFAULT_KERNEL, check_features, permuted_statistics
 from drift.progress import steps
 from drift.reference import Reference
-from drift.results import check_alpha, combined_p_value, count_at_least
+from drift.two_sample.kernels import CollectionName, Kernel, Points
+from drift.two_sample.mmd import DEFAULT_KERNEL, check_features, permuted_statistics
+from drift.two_sample.results import check_alpha, combined_p_value, count_at_least
 
 SIZES = (16, 64, 256)
 ALPHAS = (0.05, 0.01)

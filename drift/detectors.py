@@ -11,11 +11,11 @@ from torch import Tensor
 from torchdrift.detectors import Detector
 
 from drift.errors import IndividualSamplesError, NotFittedError
-from drift.kernels import CollectionName, TorchDriftKernel
-from drift.ks import ks_test
-from drift.label_shift import label_shift_test
-from drift.mmd import DEFAULT_KERNEL, mmd_permutation_test, mmd_score, witness
 from drift.reference import MAX_BATCH, N_PERMUTATIONS, Reference
+from drift.two_sample.kernels import CollectionName, TorchDriftKernel
+from drift.two_sample.ks import ks_test
+from drift.two_sample.label_shift import label_shift_test
+from drift.two_sample.mmd import DEFAULT_KERNEL, mmd_permutation_test, mmd_score, witness
 
 Outcome = tuple[Tensor | None, Tensor | None]
 

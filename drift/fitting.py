@@ -10,10 +10,10 @@ from torch import Tensor
 
 from drift.certify import N_BATCHES, SIZES, Blur, certify, measurable
 from drift.errors import UnknownKernelError, UnreadableSamplesError
-from drift.kernels import CollectionName
-from drift.mmd import DEFAULT_KERNEL
 from drift.reference import ALL_KERNELS, MAX_BATCH, N_PERMUTATIONS, Reference
 from drift.samples import Samples
+from drift.two_sample.kernels import CollectionName
+from drift.two_sample.mmd import DEFAULT_KERNEL
 
 FEWEST_FOR_LENGTHSCALE = 20  # of fewer, the median distance says little
 FEWEST_FOR_CERTIFICATE = 2 * min(SIZES)

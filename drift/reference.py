@@ -12,17 +12,16 @@ from torch import Tensor
 
 from drift import storage
 from drift.certificate import Certificate
+from drift.checks import check_lengthscale_sample, check_reference_sample
 from drift.errors import (
     DriftError,
     FeatureShapeError,
-    FeatureTypeError,
     InvalidReferenceError,
     MissingProbabilitiesError,
-    NonFiniteFeaturesError,
     TooManyPermutationsError,
     UnknownKernelError,
 )
-from drift.kernels import (
+from drift.two_sample.kernels import (
     CollectionName,
     Kernel,
     Points,
@@ -31,8 +30,7 @@ from drift.kernels import (
     make_kernel,
     median_distance,
 )
-from drift.permutations import KernelSums, PermutationBank, Permutations, sum_kernels
-from drift.probabilities import check_probabilities
+from drift.two_sample.permutations import KernelSums, PermutationBank, Permutations, sum_kernels
 
 MAX_BATCH = 1000
 N_PERMUTATIONS = 999
@@ -66,7 +64,7 @@ class Reference:
     source: str = ""
 
     def __post_init__(self) -> None:
-        check_samples(self.features, self.probabilities)
+        check_reference_sample(self.features, self.probabilities)
         if not self.bank.fits(len(self.features)):
             raise FeatureShapeError("The permutations are not of this reference.")
         shape = self.bank.orders.shape
@@ -183,8 +181,10 @@ class Reference:
                 f"{max_batch} and {n_permutations}."
             )
         probabilities = features.new_empty(len(features), 0) if probabilities is None else probabilities
-        check_samples(features, probabilities)
-        lengthscale = median_distance(checked_lengthscale_sample(lengthscale_sample, features))
+        check_reference_sample(features, probabilities)
+        check_lengthscale_sample(lengthscale_sample, features)
+        step = -(-len(lengthscale_sample) // LENGTHSCALE_SAMPLES)
+        lengthscale = median_distance(lengthscale_sample.detach()[::step])
         collections = dict(collect(kernel, lengthscale) for kernel in kernels)
         bank = PermutationBank.draw(
             len(features), max_batch=max_batch, n_permutations=n_permutations, seed=seed
@@ -276,43 +276,3 @@ def collect(
         return "aggregate", aggregate(lengthscale)
     made = make_kernel(kernel, lengthscale)
     return made.name, (made,)
-
-
-def check_samples(features: Tensor, probabilities: Tensor) -> None:
-    """Refuse samples that no reference can be made of.
-
-    Raises:
-        DriftError: As `Reference.fit`.
-    """
-    fit_together = probabilities.ndim == 2 and len(probabilities) == len(features)
-    if features.ndim != 2 or len(features) < 2 or features.shape[1] < 1 or not fit_together:
-        raise FeatureShapeError(
-            f"A reference is (n, d) features and (n, K) probabilities with n at least 2; these are "
-            f"{tuple(features.shape)} and {tuple(probabilities.shape)}."
-        )
-    check_numbers(features, probabilities)
-    check_probabilities(probabilities)
-
-
-def checked_lengthscale_sample(sample: Tensor, features: Tensor) -> Tensor:
-    """Return as much of the sample as the lengthscale takes.
-
-    Raises:
-        DriftError: As `Reference.fit`.
-    """
-    if sample.ndim != 2 or len(sample) < 2 or sample.shape[1:] != features.shape[1:]:
-        raise FeatureShapeError(
-            f"The lengthscale sample is {tuple(sample.shape)}; it must be (k, {features.shape[-1]}), with k "
-            "at least 2."
-        )
-    check_numbers(sample)
-    step = -(-len(sample) // LENGTHSCALE_SAMPLES)
-    return sample.detach()[::step]
-
-
-def check_numbers(*tensors: Tensor) -> None:
-    for tensor in tensors:
-        if not tensor.is_floating_point():
-            raise FeatureTypeError(f"The values are {tensor.dtype}; they must be floating-point numbers.")
-        if not tensor.float().isfinite().all():
-            raise NonFiniteFeaturesError("A reference cannot hold NaN or infinite values.")

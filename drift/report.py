@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor
 
-from drift.kernels import CollectionName
-from drift.ks import check_samples, ks_test
-from drift.label_shift import label_shift_test
-from drift.mmd import DEFAULT_KERNEL, check_features, mmd_permutation_test, witness
 from drift.reference import Reference
-from drift.results import check_alpha
+from drift.two_sample.kernels import CollectionName
+from drift.two_sample.ks import check_samples, ks_test
+from drift.two_sample.label_shift import label_shift_test
+from drift.two_sample.mmd import DEFAULT_KERNEL, check_features, mmd_permutation_test, witness
+from drift.two_sample.results import check_alpha
 
 DRIVING_IMAGES = 10
 MOVED_CLASSES = 10

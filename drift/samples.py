@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from drift.checks import check_probabilities
 from drift.errors import NotProbabilitiesError, UnreadableSamplesError
-from drift.probabilities import check_probabilities
 
 Array = npt.NDArray[np.generic]
 

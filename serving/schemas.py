@@ -7,8 +7,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from drift import Certificate
-from drift.kernels import CollectionName
-from drift.mmd import DEFAULT_KERNEL
 from drift.report import (
     Alpha,
     ClassCount,
@@ -18,6 +16,8 @@ from drift.report import (
     KernelScore,
     PermutationCount,
 )
+from drift.two_sample.kernels import CollectionName
+from drift.two_sample.mmd import DEFAULT_KERNEL
 from vision.preprocessing.prepared import Oddity
 
 

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from drift.corruptions import (
+from drift.progress import followed
+from vision.corruptions import (
     brightness,
     contrast,
     gaussian_blur,
@@ -16,7 +17,6 @@ from drift.corruptions import (
     rotation,
     translation,
 )
-from drift.progress import followed
 
 NO_DRIFT = "no drift"
 BLUR = "Gaussian blur"

@@ -12,12 +12,12 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor
 from torchdrift.detectors import KernelMMDDriftDetector, KSDriftDetector
 
-from drift.kernels import CollectionName
-from drift.ks import ks_test
-from drift.label_shift import label_shift_test
-from drift.mmd import mmd_permutation_test
 from drift.progress import followed
 from drift.reference import Reference
+from drift.two_sample.kernels import CollectionName
+from drift.two_sample.ks import ks_test
+from drift.two_sample.label_shift import label_shift_test
+from drift.two_sample.mmd import mmd_permutation_test
 from study.conditions import Condition, Outputs
 
 ALPHA = 0.05

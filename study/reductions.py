@@ -26,8 +26,8 @@ from drift.errors import (
     NonFiniteFeaturesError,
     UnknownReductionError,
 )
-from drift.mmd import mmd_permutation_test
 from drift.reference import Reference
+from drift.two_sample.mmd import mmd_permutation_test
 
 FEWEST_POINTS = 5  # fewer have no two-dimensional embedding that every reduction can find
 GRAPH_NEIGHBOURS = 15  # fewer tear 300 points apart, more bridge what is apart

@@ -91,8 +91,9 @@ def store(request: pytest.FixtureRequest, tmp_path_factory) -> Path:
     for source in sorted(
         [
             *ROOT.glob("train/*.py"),
-            *ROOT.glob("drift/*.py"),
+            *ROOT.glob("drift/**/*.py"),
             *ROOT.glob("vision/preprocessing/*.py"),
+            ROOT / "vision" / "corruptions.py",
             ROOT / "requirements-dev.txt",
         ]
     ):

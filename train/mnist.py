@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
 from drift import Reference, certify
-from drift.corruptions import gaussian_blur
 from drift.progress import followed, steps
 from train.data import Digits, MnistSplits
 from train.pens import redrawn
 from train.publish import publish
+from vision.corruptions import gaussian_blur
 
 LABELS = [str(digit) for digit in range(10)]
 MEAN, STD = 0.1307, 0.3081  # of the training pixels, scaled to [0, 1]

@@ -144,7 +144,7 @@ def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[
 def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor] | None:
     """Return a function from a blur to the features of chosen inputs; None where there is no torchvision."""
     try:
-        from drift.corruptions import gaussian_blur  # the image of the service has no torchvision
+        from vision.corruptions import gaussian_blur  # the image of the service has no torchvision
     except ModuleNotFoundError:
         print("The certificate says nothing of blur: that takes torchvision.", file=sys.stderr)
         return None

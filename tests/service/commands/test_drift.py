@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 
 from cli.drift import main
 from drift import Reference, certify, fitting
-from drift.corruptions import gaussian_blur
+from vision.corruptions import gaussian_blur
 
 ROOT = Path(__file__).parents[3]
 OK, ERROR, DRIFT = 0, 2, 3

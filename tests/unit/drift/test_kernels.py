@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchdrift.detectors.mmd import ExpKernel, GaussianKernel, RationalQuadraticKernel
 
 from drift import UnknownKernelError
-from drift.kernels import UNIT, Kernel, Points, aggregate, make_kernel
+from drift.two_sample.kernels import UNIT, Kernel, Points, aggregate, make_kernel
 
 
 @pytest.mark.parametrize(

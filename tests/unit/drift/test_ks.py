@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from drift import BatchTooSmallError, FeatureShapeError, FeatureTypeError, NonFiniteFeaturesError
-from drift.ks import ks_test
+from drift.two_sample.ks import ks_test
 
 
 def draw(size: int, width: int, seed: int, levels: int | None) -> torch.Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from drift import BatchTooSmallError, FeatureShapeError, FeatureTypeError
-from drift.label_shift import label_shift_test
+from drift.two_sample.label_shift import label_shift_test
 
 
 def classes(shares: list[float], size: int, seed: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from drift.certify import draw_batches, pooled_p_values
-from drift.kernels import median_distance
+from drift.two_sample.kernels import median_distance
 from train.data import Digits, MnistSplits
 from train.mnist import LENGTHSCALE_DIGITS, DigitClassifier, evaluate, predict, train_classifier
 

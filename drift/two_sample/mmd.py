@@ -24,10 +24,10 @@ from drift.errors import (
     FeatureTypeError,
     NonFiniteFeaturesError,
 )
-from drift.kernels import UNIT, CollectionName, Kernel, Points
-from drift.permutations import KernelSums, Permutations, ReferenceParts
 from drift.reference import Reference
-from drift.results import TwoSampleResult, combine
+from drift.two_sample.kernels import UNIT, CollectionName, Kernel, Points
+from drift.two_sample.permutations import KernelSums, Permutations, ReferenceParts
+from drift.two_sample.results import TwoSampleResult, combine
 
 DEFAULT_KERNEL: CollectionName = "aggregate"
 # Shares of the batch in the pooled sample: below the first, pairs are looked up one by one; above the second,

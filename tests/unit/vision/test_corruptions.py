@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from drift.corruptions import (
+from vision.corruptions import (
     brightness,
     contrast,
     gaussian_blur,

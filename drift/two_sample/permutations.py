@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from drift.kernels import UNIT, Kernel, Points
 from drift.progress import followed
+from drift.two_sample.kernels import UNIT, Kernel, Points
 
 BLOCK = 128  # rows whose kernel values are in the processor's cache at a time
 

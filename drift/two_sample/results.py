@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from drift.errors import UnreachableAlphaError
-from drift.kernels import Kernel
+from drift.two_sample.kernels import Kernel
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Two-sample tests: MMD with its kernels and permutations, Kolmogorov-Smirnov, and label shift."""
