@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TypeVar, get_args
 
 from pydantic import TypeAdapter, ValidationError
+from rich.table import Table
 
 from bento import catalogue
-from cli.client import drift_table
-from cli.tables import certificate_table
+from cli.tables import certificate_table, drift_table
 from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies, usual_kernel
@@ -158,13 +158,26 @@ def certificate(options: argparse.Namespace) -> int:
 def study(options: argparse.Namespace) -> int:
     """Measure what each detector finds in which condition, and write a report."""
     try:
-        from study.command import run  # the image of the service has none of what it needs
+        from study.experiment import Options, conduct  # the image of the service has no matplotlib
+        from study.report import alarm_shares
     except ModuleNotFoundError as error:
         raise UnreadableSamplesError(
             f"The study needs {error.name}, which is not installed here: `scripts/test` makes an environment "
             "that has it."
         ) from error
-    return run(options)
+    asked = {name: value for name, value in vars(options).items() if name != "command"}
+    found, files = conduct(Options(**asked))
+    shares = alarm_shares(found.table)
+    table = Table("Detector", title="Share of runs that alarm at 0.05")
+    for heading in shares.columns:
+        table.add_column(heading, justify="right")
+    for detector, row in shares.iterrows():
+        table.add_row(str(detector), *(f"{share:.0%}" for share in row))
+    console = Terminal(markup=False)
+    for part in (table, *found.answer):
+        console.print(part)
+    console.print(f"{options.out / 'study.html'} shows it all; beside it lie {', '.join(files)}.")
+    return OK
 
 
 def read_reference(options: argparse.Namespace, classifier: Classifier | None) -> Reference:

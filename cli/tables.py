@@ -1,11 +1,76 @@
-"""What people would rather look at than JSON."""
+"""Answers as tables for people, who get no JSON."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
 from rich.table import Table
 
-from drift.certificate import AlarmRate, Certificate
+if TYPE_CHECKING:  # it loads torch, which takes seconds, and the client does without
+    from drift.certificate import AlarmRate, Certificate
+
+STATISTICS = {
+    "mmd": "MMD²",
+    "ks": "largest Kolmogorov-Smirnov D",
+    "label_shift": "χ² of the predicted classes",
+}
 
 
-def certificate_table(certificate: Certificate) -> Table:
+def classify_table(known: Mapping[str, Any], results: Sequence[dict[str, Any]]) -> Table:
+    """Return results as a table, a row for each class of each image.
+
+    Args:
+        known: The model's name and version as `model`, and as `trained` whether it has learnt anything.
+        results: Those of the service.
+    """
+    table = Table("File", "Label", "Probability", title=known["model"], caption=doubt(known))
+    for result in results:
+        if "error" in result:
+            detail = escape(result["error"]["detail"])
+            table.add_row(escape(result["filename"]), "[red]error[/]", f"[red]{detail}[/]")
+            continue
+        for place, prediction in enumerate(result["top"]):
+            name = "" if place else escape(result["filename"])
+            table.add_row(name, escape(prediction["label"]), f"{prediction['probability']:.4f}")
+        if result["warning"]:
+            table.add_row("", "[yellow]warning[/]", f"[yellow]{escape(result['warning']['detail'])}[/]")
+    return table
+
+
+def doubt(answer: Mapping[str, Any]) -> str | None:
+    """Return what is to be said under the answers of a model whose weights are random."""
+    return (
+        None
+        if answer["trained"] is not False
+        else "[red]This model is untrained: its answers mean nothing.[/]"
+    )
+
+
+def drift_table(answer: dict[str, Any]) -> Table:
+    table = Table(title=answer["model"], caption=doubt(answer), show_header=False)
+    verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
+    table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
+    permutations = answer["n_permutations"]
+    table.add_row(
+        "p-value",
+        f"{answer['p_value']:.4g}" + (f", from {permutations} permutations" if permutations else ""),
+    )
+    table.add_row("Score", f"{answer['score']:.4g} ({STATISTICS[answer['detector']]})")
+    table.add_row("Images", f"{answer['n_batch']} against {answer['n_reference']} of the reference")
+    if answer["driving_images"]:
+        foremost = (image["filename"] for image in answer["driving_images"][:5])
+        table.add_row("Driven by", escape(", ".join(foremost)))
+    for moved in answer["class_distances"][:5]:
+        table.add_row(f"Class {escape(moved['label'])}", f"D {moved['distance']:.3f}")
+    for moved in answer["class_counts"][:5]:
+        counts = f"{moved['observed']} found, {moved['expected']:.1f} expected"
+        table.add_row(f"Class {escape(moved['label'])}", counts)
+    for failed in answer["image_errors"]:
+        table.add_row("[red]Left out[/]", escape(f"{failed['filename']}: {failed['error']['detail']}"))
+    return table
+
+
+def certificate_table(certificate: "Certificate") -> Table:
     """Return a certificate as a table, a row for each size of batch."""
     alphas = sorted({one.alpha for one in certificate.false_alarms}, reverse=True)
     table = Table(
@@ -29,7 +94,7 @@ def certificate_table(certificate: Certificate) -> Table:
     return table
 
 
-def caption(certificate: Certificate) -> str:
+def caption(certificate: "Certificate") -> str:
     said = (
         f"Kernel {certificate.kernel}. {certificate.n_batches:,} batches of each size, drawn from "
         f"{certificate.n_held_out:,} held-out samples; where few of them can be disjoint, more is unknown "
@@ -43,5 +108,5 @@ def caption(certificate: Certificate) -> str:
     return said
 
 
-def interval(rate: AlarmRate) -> str:
+def interval(rate: "AlarmRate") -> str:
     return f"{rate.rate:.1%} ({rate.low:.1%}–{rate.high:.1%})"

@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from matplotlib.figure import Figure
 
+from study.conditions import NO_DRIFT
 from study.figures import save
 from study.reductions import Quality
 
@@ -110,3 +111,13 @@ def seconds(table: pd.DataFrame) -> pd.DataFrame:
     """Return the median time of one test in milliseconds: a row for each detector, a column for each size."""
     medians = table.groupby(["detector", "m"], sort=False)["seconds"].median().unstack() * 1000
     return medians.map("{:,.1f}".format)
+
+
+def alarm_shares(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of runs that alarm: a row for each detector, first without drift, then by size."""
+    quiet = table[table["family"] == NO_DRIFT].groupby("detector")["alarms"].mean()
+    drifted = table[table["family"] != NO_DRIFT]
+    shares = drifted.groupby(["detector", "m"], sort=False)["alarms"].mean().unstack()
+    shares.columns = [f"drift, m = {m}" for m in shares.columns]
+    shares.insert(0, NO_DRIFT, quiet)
+    return shares

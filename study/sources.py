@@ -1,7 +1,7 @@
 """Where the study's images come from: the model's data set or files, and images of something else."""
 
-import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -32,19 +32,19 @@ def predictor(classifier: Classifier) -> Predict:
 
 
 def held_out(
-    options: argparse.Namespace, classifier: Classifier, *, progress: bool
+    paths: Sequence[Path], data_folder: Path, classifier: Classifier, *, progress: bool
 ) -> tuple[Tensor, Tensor | None, str, list[str]]:
     """Return images (N, C, H, W) that the model has not seen in training, labels, what they are, and remarks.
 
     Raises:
         UnreadableSamplesError: None are named, and the model's data set is not known or out of reach.
     """
-    if options.samples:
-        seen = see(options.samples, classifier, progress=progress)
+    if paths:
+        seen = see(paths, classifier, progress=progress)
         remarks = ["The labels of these images: classes are those that the model takes them for."]
-        return seen.inputs, None, ", ".join(map(str, options.samples)), remarks + unusable(seen)
+        return seen.inputs, None, ", ".join(map(str, paths)), remarks + unusable(seen)
     try:
-        data = load_by_name(str(classifier.metadata.get("dataset")), options.data)
+        data = load_by_name(str(classifier.metadata.get("dataset")), data_folder)
     except DatasetUnavailableError as error:
         raise UnreadableSamplesError(
             f"{error.args[0]} Name a folder of images that {classifier.tag} has not seen in training."
@@ -75,7 +75,14 @@ def sizes_within(n_images: int, sizes: Sequence[int]) -> list[int]:
 
 
 def foreign_images(
-    options: argparse.Namespace, classifier: Classifier, *, count: int, progress: bool
+    paths: Sequence[Path] | None,
+    name: str | None,
+    data_folder: Path,
+    classifier: Classifier,
+    *,
+    count: int,
+    seed: int,
+    progress: bool,
 ) -> tuple[list[Foreign], list[str]]:
     """Return images of something else, as the model takes them, and what is to be said of those left out.
 
@@ -85,19 +92,19 @@ def foreign_images(
     drawn, _ = letters(
         lambda image: classifier.preparation.prepare(image).pixels,
         count=max(LETTERS, count),
-        seed=options.seed,
+        seed=seed,
     )
     sets, remarks = list[Foreign](), list[str]()
-    if options.ood:
-        name = options.ood_name or ", ".join(path.stem for path in options.ood)
+    if paths:
+        name = name or ", ".join(path.stem for path in paths)
         if name in TAKEN:
             raise UnreadableSamplesError(f"{name!r} is another condition's name. Give one with --ood-name.")
-        seen = see(options.ood, classifier, progress=progress)
+        seen = see(paths, classifier, progress=progress)
         sets.append(Foreign(name, thinned(seen.inputs)))
         remarks += unusable(seen)
     else:
         try:
-            fashion = fetch_fashion_mnist(options.data)
+            fashion = fetch_fashion_mnist(data_folder)
         except DatasetUnavailableError as error:
             remarks.append(" ".join(error.args))
         else:

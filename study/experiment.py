@@ -1,6 +1,5 @@
-"""`python -m drift study`: from a model and held-out images to a report."""
+"""The experiment: from a model and held-out images to a report."""
 
-import argparse
 import errno
 import os
 from collections.abc import Mapping, Sequence
@@ -9,10 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from pandas import DataFrame
-from rich.table import Table
 
 from bento import catalogue
-from cli.terminal import Terminal
 from study import figures
 from study.answer import answer
 from study.conditions import BLUR, NO_DRIFT, Condition, every_condition
@@ -32,6 +29,37 @@ from study.sources import foreign_images, held_out, predictor, sizes_within
 SIZES, RUNS, N_REFERENCE = (16, 64, 256), 20, 500
 QUICK_N_REFERENCE = 300
 QUICK_SIZES, QUICK_RUNS, QUICK_REDUCTIONS = (16, 64), 8, ("PCA", "spectral embedding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is studied, and how thoroughly.
+
+    Attributes:
+        model: Name of a model in the BentoML store.
+        samples: Held-out images in folders and files; none for those of the model's data set.
+        data: Folder of the data sets.
+        ood: Images of something else; none for Fashion-MNIST.
+        ood_name: What to call them; by default the names of their files.
+        out: Folder of the report.
+        m: Sizes of batches; this and the two below are None for what `quick` says.
+        runs: How often samples are dealt out anew.
+        reductions: Names of the reductions that are shown.
+        seed: Of everything random.
+        quick: Whether to take fewer sizes, runs, conditions and reductions.
+    """
+
+    model: str
+    samples: Sequence[Path]
+    data: Path
+    ood: Sequence[Path] | None
+    ood_name: str | None
+    out: Path
+    m: Sequence[int] | None
+    runs: int | None
+    reductions: Sequence[str] | None
+    seed: int
+    quick: bool
 
 
 @dataclass(frozen=True)
@@ -57,13 +85,27 @@ class Plan:
     seed: int
 
 
-def run(options: argparse.Namespace) -> int:
-    """Measure, draw, write, and say what came out."""
+def conduct(options: Options) -> tuple[Study, list[str]]:
+    """Measure, draw and write a report, and return it with the names of its files.
+
+    Raises:
+        DriftError: The options ask for what cannot be measured.
+        Problem: The model cannot be loaded.
+        OSError: A file cannot be read or written.
+    """
     check_folder(options.out)
     classifier = catalogue.load(options.model)
-    images, labels, source, remarks = held_out(options, classifier, progress=True)
+    images, labels, source, remarks = held_out(options.samples, options.data, classifier, progress=True)
     plan = planned(options, len(images))
-    foreign, unavailable = foreign_images(options, classifier, count=max(plan.sizes), progress=True)
+    foreign, unavailable = foreign_images(
+        options.ood,
+        options.ood_name,
+        options.data,
+        classifier,
+        count=max(plan.sizes),
+        seed=plan.seed,
+        progress=True,
+    )
     conditions = every_condition(
         predictor(classifier),
         images,
@@ -94,8 +136,7 @@ def run(options: argparse.Namespace) -> int:
     }
     names = [one.name for one in foreign]
     study = studied(plan, conditions, tests, facts=facts, foreign=names, remarks=remarks)
-    show(study, write(study, options.out), options.out)
-    return 0
+    return study, write(study, options.out)
 
 
 def studied(
@@ -123,7 +164,7 @@ def studied(
     )
 
 
-def planned(options: argparse.Namespace, n_images: int) -> Plan:
+def planned(options: Options, n_images: int) -> Plan:
     """Return what the options ask for.
 
     Raises:
@@ -200,19 +241,3 @@ def check_folder(out: Path) -> None:
     above = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not os.access(above, os.W_OK):
         raise PermissionError(errno.EACCES, "nothing can be written to this folder", str(above))
-
-
-def show(study: Study, names: Sequence[str], out: Path) -> None:
-    console = Terminal(markup=False)
-    table = Table("Detector", title="Share of runs that alarm at 0.05")
-    quiet = study.table[study.table["family"] == NO_DRIFT].groupby("detector")["alarms"].mean()
-    drifted = study.table[study.table["family"] != NO_DRIFT]
-    power = drifted.groupby(["detector", "m"], sort=False)["alarms"].mean().unstack()
-    for heading in ("no drift", *(f"drift, m = {m}" for m in power.columns)):
-        table.add_column(heading, justify="right")
-    for detector, row in power.iterrows():
-        table.add_row(str(detector), f"{quiet[detector]:.0%}", *(f"{share:.0%}" for share in row))
-    console.print(table)
-    for sentence in study.answer:
-        console.print(sentence)
-    console.print(f"{out / 'study.html'} shows it all; beside it lie {', '.join(names)}.")
