@@ -21,7 +21,7 @@ from drift.tables import certificate_table
 from serving.endpoints.classify import image_errors
 from serving.requests.fields import validated
 from serving.schemas import DriftForm, ImageError
-from vision.embed import SeenImages, blur_of, see
+from vision.embed import EmbeddedImages, blur_of, embed_images
 from vision.errors import Problem
 from vision.images.folders import NoImagesError
 from vision.models.classifier import Classifier
@@ -162,7 +162,9 @@ def check_origin(reference: Reference, classifier: Classifier) -> None:
         )
 
 
-def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[Samples, SeenImages | None]:
+def read_samples(
+    paths: Sequence[Path], classifier: Classifier | None
+) -> tuple[Samples, EmbeddedImages | None]:
     """Return the features that files hold, or what a model sees in the images that they hold.
 
     Raises:
@@ -173,7 +175,7 @@ def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[
         return samples, None
     if classifier is None:
         raise UnreadableSamplesError("These are images: say which model is to see them, with --model NAME.")
-    images = see(paths, classifier, progress=True)
+    images = embed_images(paths, classifier, progress=True)
     return images.samples, images
 
 

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from serving.process import metric_files
 from serving.schemas import DriftDetector, DriftResponse, ModelInfo, Prediction
 from vision.errors import Problem
-from vision.preprocessing.prepared import Oddity
+from vision.preprocessing.prepared import WarningKind
 
 DETECTORS: Sequence[str] = get_args(DriftDetector)
 RESULTS = {True: "drift", False: "no_drift"}
@@ -102,7 +102,7 @@ class Metrics:
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
             Meter(self, model.name, model.classes)
-            for oddity in Oddity:
+            for oddity in WarningKind:
                 self.odd.labels(model.name, oddity)
             if model.drift_reference is not None:
                 for detector, result in product(DETECTORS, RESULTS.values()):
@@ -193,7 +193,7 @@ class Meter:
         for problem in problems:
             self.to.rejected.labels(self.model, problem.kind).inc()
 
-    def count_odd(self, oddities: Iterable[Oddity]) -> None:
+    def count_odd(self, oddities: Iterable[WarningKind]) -> None:
         """Count images that are answered with a warning, each with its kind."""
         for oddity in oddities:
             self.to.odd.labels(self.model, oddity).inc()

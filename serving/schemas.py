@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from drift import Certificate
 from drift.kernels import CollectionName
 from drift.mmd import DEFAULT_KERNEL
-from vision.preprocessing.prepared import Oddity
+from vision.preprocessing.prepared import WarningKind
 
 DriftDetector = Literal["mmd", "ks", "label_shift"]
 
@@ -89,7 +89,7 @@ class Prediction(BaseModel):
 class ImageWarning(BaseModel):
     """Why an answer is doubtful: the image is unlike those that the model was trained on."""
 
-    kind: Oddity
+    kind: WarningKind
     detail: str
 
 

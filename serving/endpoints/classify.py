@@ -29,7 +29,7 @@ from serving.schemas import (
 )
 from serving.settings import Settings
 from vision.errors import Problem, TooLargeError
-from vision.images.read import Item, read_batch
+from vision.images.read import Item, read_uploads
 from vision.models.classifier import Classifier
 from vision.preprocessing.prepared import Prepared
 
@@ -58,7 +58,7 @@ def classify(
     most = max(submission.form.top_k for submission, _ in jobs)
     found = best_classes(probabilities, classifier.labels, most)
     classifier.meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
-    classifier.meter.count_odd(prepared.oddity for prepared in usable if prepared.oddity)
+    classifier.meter.count_odd(prepared.warning for prepared in usable if prepared.warning)
     best = iter(found)
     return [
         reading
@@ -90,13 +90,13 @@ def read_images(
     classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[ClassifyForm], work: Work
 ) -> Reading | Exception:
     try:
-        items = read_batch(
+        items = read_uploads(
             submission.uploads,
             limits.image_limits,
             classifier.preparation,
             archives=False,
             checkpoint=lane.checkpoint(work),
-            elsewhere=lane.elsewhere(work),
+            offload=lane.elsewhere(work),
         )
         classifier.meter.count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
@@ -118,7 +118,7 @@ def classified(
             class_id=top[0].class_id,
             probability=top[0].probability,
             top=list(top[:top_k]),
-            warning=prepared.oddity and ImageWarning(kind=prepared.oddity, detail=prepared.oddity.detail),
+            warning=prepared.warning and ImageWarning(kind=prepared.warning, detail=prepared.warning.detail),
         )
     return ClassifyResponse(
         model=classifier.tag,
@@ -165,13 +165,13 @@ def score_drift(
         raise MalformedRequestError(str(error)) from None
     meter = classifier.meter
     with meter.drift_decode.time():
-        items = read_batch(
+        items = read_uploads(
             submission.uploads,
             limits.image_limits,
             classifier.preparation,
             archives=True,
             checkpoint=lane.checkpoint(work),
-            elsewhere=lane.elsewhere(work),
+            offload=lane.elsewhere(work),
         )
     meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)
