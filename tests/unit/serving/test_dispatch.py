@@ -19,7 +19,7 @@ from serving.requests.multipart import Submission
 from serving.schemas import ClassifyForm, ClassifyResponse
 from serving.settings import Settings
 from vision.errors import TooLargeError
-from vision.images.decode import Elsewhere
+from vision.images.decode import Offload
 from vision.images.read import Upload
 from vision.models.classifier import Classifier, load_classifier
 from vision.preprocessing.prepared import Prepared
@@ -132,7 +132,7 @@ def test_a_large_network_sees_large_pictures_at_the_same_time(dispatcher):
 
 
 def test_a_request_whose_pictures_take_long_together_is_put_off():
-    checkpoint = Lane(lambda _: Elsewhere(0, put_off), seconds=0).checkpoint(Work())
+    checkpoint = Lane(lambda _: Offload(0, put_off), seconds=0).checkpoint(Work())
 
     with pytest.raises(PutOffError):
         checkpoint()
@@ -142,6 +142,6 @@ def test_a_request_that_nobody_waits_for_is_abandoned_in_any_lane():
     work = Work()
     work.abandon()
 
-    for lane in (quick_lane(1), Lane(lambda _: Elsewhere(0, put_off))):
+    for lane in (quick_lane(1), Lane(lambda _: Offload(0, put_off))):
         with pytest.raises(AbandonedError):
             lane.checkpoint(work)()

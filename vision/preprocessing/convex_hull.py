@@ -1,4 +1,4 @@
-"""The outer shape of what is marked in a picture."""
+"""The convex hull of a mask, and whether it is a rectangle."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,19 +10,19 @@ from scipy import ndimage
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 ANGLES = np.deg2rad(np.arange(0, 90, 3))
-CORNER = 0.12  # of the sides of a rectangle, that its corners measure
-LEAST_SHARE = 0.82  # of the smallest rectangle around it that a rectangle in a photograph covers
-LEAST_CORNERS = 0.3  # and of the corners of that; those of an ellipse, or of a printed 0, are empty
+CORNER = 0.12  # share of a rectangle's sides that counts as its corner
+LEAST_SHARE = 0.82  # of the smallest rectangle around it, covered by a rectangle in a photograph
+LEAST_CORNERS = 0.3  # of the corners, likewise; those around an ellipse or a printed 0 are empty
 
 
 @dataclass(frozen=True)
 class Hull:
-    """The convex hull of what is marked.
+    """The convex hull of a mask.
 
     Attributes:
         mask: True inside.
-        share: Of the smallest rectangle around it, upright or not, that what is marked covers.
-        corners: Of the four corners of that rectangle, that the hull covers.
+        share: Share of the smallest rectangle around it, at any angle, that the mask covers.
+        corners: Share of the four corners of that rectangle that the hull covers.
     """
 
     mask: Mask
@@ -31,12 +31,12 @@ class Hull:
 
     @property
     def is_rectangle(self) -> bool:
-        """Whether it is a rectangle, as far as one looks like it from the side."""
+        """Whether the mask is a rectangle, perhaps seen at an angle."""
         return self.share >= LEAST_SHARE and self.corners >= LEAST_CORNERS
 
 
 def convex_hull(mask: Mask) -> Hull:
-    """Return the convex hull of a mask, from how far it reaches in directions three degrees apart."""
+    """Return the convex hull of a mask, from its extent in directions three degrees apart."""
     turn = np.stack([np.cos(ANGLES), np.sin(ANGLES)])
     rows, columns = np.nonzero(mask & ~ndimage.binary_erosion(mask))
     along, across = np.stack([columns, rows], -1) @ turn, np.stack([rows, -columns], -1) @ turn

@@ -1,4 +1,4 @@
-"""Ink told from paper: by how much each pixel of a picture stands out from the sheet that it lies on."""
+"""Separate ink from paper: how far each pixel stands out from the background of a picture."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,25 +10,25 @@ from scipy import ndimage
 
 Levels: TypeAlias = npt.NDArray[np.float32]
 
-STEP = 4  # pixels on a side whose mean is one pixel of the coarse picture, in which the paper is looked for
-WIDEST_STROKE = 1 / 3  # of the long side of the picture
+STEP = 4  # pixels on a side of the blocks whose means make the coarse picture, used to find the paper
+WIDEST_STROKE = 1 / 3  # of the picture's long side
 SMOOTHING = 1 / 200  # of the long side, as a standard deviation
-CLEAR_MAJORITY = 0.38  # share of the pixels that the rarer tone has at most where it is surely ink
-MIN_CONTRAST = 6.0  # of 255 levels; cameras and JPEG add as much to an empty sheet
-NOISE_DEVIATIONS = 6.5  # by which ink has to stand out from the noise of the paper
-USUAL_PERCENTILE = 20  # of the levels, below which lies paper alone
-BLOCK, QUIET_PERCENTILE = 14, 25  # pixels on a side, and of the blocks' deviations
-DARKEST_PAPER = 40.0  # of 255 levels: light fainter than that is not made up for
-FAINTEST_LIGHT, STRONGEST_LIGHT = 0.4, 2.0  # times the median, in between which the light on a sheet varies
+CLEAR_MAJORITY = 0.38  # a tone with a smaller share of the pixels is surely ink
+MIN_CONTRAST = 6.0  # of 255 levels; cameras and JPEG add this much noise to an empty sheet
+NOISE_DEVIATIONS = 6.5  # standard deviations of the paper's noise that ink has to stand out by
+USUAL_PERCENTILE = 20  # of the levels; below it there is only paper
+BLOCK, QUIET_PERCENTILE = 14, 25  # pixels on a side of blocks; percentile of their deviations
+DARKEST_PAPER = 40.0  # of 255 levels; darker paper is not evened out
+FAINTEST_LIGHT, STRONGEST_LIGHT = 0.4, 2.0  # limits of the light on a sheet, times its median
 
 
 @dataclass(frozen=True)
 class Ink:
-    """By how much the pixels of a picture stand out from its paper.
+    """How far the pixels of a picture stand out from its paper.
 
     Attributes:
-        levels: Shape (height, width), 0 to 255, 0 where there is paper.
-        noise: The level that paper alone can reach.
+        levels: Shape (height, width), from 0 for paper to 255.
+        noise: The highest level that paper alone reaches.
     """
 
     levels: Levels
@@ -36,11 +36,11 @@ class Ink:
 
 
 def find_ink(grey: Levels) -> Ink:
-    """Tell the ink of a picture from its paper, dark on light or light on dark.
+    """Return the ink of a picture, dark on light or light on dark.
 
-    The paper's level at each pixel is that of a closing (of an opening, where ink is light on dark) wider
-    than any stroke. It follows shadows, and neither a frame nor a desk nor the border decides which is which.
-    The closing is made on a coarse picture, whose noise is low, after the light on it has been evened out.
+    The level of the paper at each pixel comes from a morphological closing wider than any stroke, or from an
+    opening where ink is light on dark. It follows shadows, and ignores frames, desks and borders.
+    The closing is done on a coarse picture, whose noise is low, after its light has been evened out.
 
     Args:
         grey: Shape (height, width), 0 to 255.
@@ -68,10 +68,10 @@ def find_ink(grey: Levels) -> Ink:
 
 
 def paper_levels(levels: Levels) -> tuple[float, float]:
-    """Return the usual level of the paper, and by how much its noise can exceed that.
+    """Return the usual level of the paper, and how far its noise can exceed that.
 
-    Noise is what the levels vary by within small blocks, of which strokes cross some and leave others. It is
-    stronger where there is less light, so each quarter is looked at, and the two noisiest decide.
+    Noise is the deviation within small blocks; strokes cross some of them, so a low percentile counts. It is
+    stronger where there is less light, so it is measured in each quarter, and the noisiest two decide.
     """
     usual = float(np.percentile(levels[::2, ::2], USUAL_PERCENTILE))
     rows, columns = (max(1, side // BLOCK) for side in levels.shape)
@@ -86,16 +86,16 @@ def paper_levels(levels: Levels) -> tuple[float, float]:
 
 
 def halves(picture: Levels) -> tuple[Levels, Levels]:
-    """Return the upper and the lower half of a picture, of the same size, which share its middle row."""
+    """Return the upper and the lower half of a picture, which share its middle row if it has one."""
     rows = (len(picture) + 1) // 2
     return picture[:rows], picture[-rows:]
 
 
 def is_light_on_dark(coarse: Levels, upper: Levels, lower: Levels) -> bool:
-    """Return whether most pixels are near the darkest around them, looking only where there is contrast.
+    """Return whether the paper is dark: most pixels with contrast are near the darkest around them.
 
-    Around strokes most pixels are paper; along the edge of a desk as many are on either side. In a picture
-    that is cropped to a bold digit as many may be ink; paper is then the thicker tone.
+    Around strokes most pixels are paper; along the edge of a desk there are as many on either side. A picture
+    cropped to a bold digit may have as much ink as paper; the thicker tone is then the paper.
     """
     contrast = upper - lower
     there = contrast > contrast.max() / 2
@@ -108,16 +108,15 @@ def is_light_on_dark(coarse: Levels, upper: Levels, lower: Levels) -> bool:
 
 
 def thickness(mask: npt.NDArray[np.bool_]) -> int:
-    """Return half the side of the largest square in a mask, which goes on beyond the picture's border."""
+    """Return half the side of the largest square in a mask, continued beyond the picture's border."""
     beyond = np.pad(mask, max(mask.shape) // 4, mode="edge")
     return int(ndimage.distance_transform_cdt(beyond, metric="chessboard").max())
 
 
 def light_on(paper: Levels, margin: int) -> Levels:
-    """Return the light on a sheet as a smooth surface (of second order) through the levels of its paper.
+    """Return the light on a sheet as a quadratic surface fitted to the levels of its paper.
 
-    Up to `margin` pixels from the border a closing is as light as the paper farther inside. The surface goes
-    on there as it does inside.
+    The outer `margin` pixels are left out of the fit: a closing gives them the levels farther inside.
     """
     height, width = paper.shape
     down, across = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
@@ -127,14 +126,14 @@ def light_on(paper: Levels, margin: int) -> Levels:
     rows, columns = (max(0, min(margin, (side - 3) // 2)) for side in paper.shape)
     inside = np.s_[rows : height - rows, columns : width - columns]
     sample = terms[inside].reshape(-1, terms.shape[-1])
-    # A little of the identity keeps it defined in pictures of a few pixels.
+    # Adding a little of the identity keeps this solvable for pictures of a few pixels.
     normal = sample.T @ sample + 1e-3 * len(sample) * np.eye(terms.shape[-1], dtype=np.float32)
     surface: Levels = terms @ np.linalg.solve(normal, sample.T @ paper[inside].ravel())
     return surface
 
 
 def closing(levels: Levels, size: int) -> Levels:
-    # Not ndimage's own, which takes what is outside the picture for dark.
+    # ndimage's own closing treats everything outside the picture as dark.
     widened = ndimage.maximum_filter(levels, size, mode="nearest")
     closed: Levels = ndimage.minimum_filter(widened, size, mode="nearest")
     return closed
@@ -145,7 +144,7 @@ def opening(levels: Levels, size: int) -> Levels:
 
 
 def coarsened(levels: Levels) -> Levels:
-    """Return the means of blocks of STEP × STEP pixels, or a picture smaller than one as it is."""
+    """Return the means of blocks of STEP × STEP pixels; a picture smaller than one block is kept."""
     rows, columns = (side // STEP for side in levels.shape)
     if not (rows and columns):
         return levels
@@ -163,6 +162,6 @@ def enlarged(coarse: Levels, shape: tuple[int, ...]) -> Levels:
 
 
 def grown(picture: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return a picture with its last row and column repeated up to a shape that is a little larger."""
+    """Return a picture enlarged to a shape by repeating its last row and column."""
     missing = [(0, full - side) for full, side in zip(shape, picture.shape, strict=True)]
     return np.pad(picture, missing, mode="edge")

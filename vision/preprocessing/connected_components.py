@@ -1,4 +1,4 @@
-"""What is marked in a picture: its connected pieces of ink."""
+"""Label the connected pieces of ink in a picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from vision.preprocessing.paper import Ink, Levels
-from vision.preprocessing.shapes import Mask
+from vision.preprocessing.convex_hull import Mask
+from vision.preprocessing.ink import Ink, Levels
 
 Labels: TypeAlias = npt.NDArray[np.int32]
 
 EIGHT_NEIGHBOURS = np.ones((3, 3))
-CLEAR = 1.4  # times the noise, that full ink has at least
-PEAK = 97  # percentile of the levels of ink that counts as full ink
-MARKED = 0.5  # share of full ink from which on a pixel is part of a piece
-SHORTEST = 0.035  # share of the picture's long side that a piece of a digit measures
-SMALLEST = 4  # pixels of a piece
-MOST_PIECES = 50  # that are looked at one by one; there are more in a photograph alone
+CLEAR = 1.4  # times the noise: the least level of full ink
+PEAK = 97  # percentile of the levels above the noise that counts as full ink
+MARKED = 0.5  # share of full ink from which a pixel is part of a piece
+SHORTEST = 0.035  # share of the picture's long side: the least length of a piece of a digit
+SMALLEST = 4  # pixels
+MOST_PIECES = 50  # examined one by one; only photographs have more
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Marks:
-    """What is marked in a picture at some level of ink.
+class LabelledInk:
+    """The ink of a picture, with its connected pieces.
 
     Attributes:
         levels: The ink, shape (height, width).
         noise: The level that paper alone can reach.
         peak: The level of full ink.
-        labels: For each pixel the label of its piece, 0 for none.
-        pieces: Those of SMALLEST pixels and more.
+        labels: The label of each pixel's piece, 0 for none.
+        pieces: The pieces of SMALLEST pixels or more.
     """
 
     levels: Levels
@@ -88,20 +88,20 @@ class Marks:
 
     @cached_property
     def long(self) -> list[Piece]:
-        """The largest pieces of those that are long enough for a part of a digit."""
+        """The pieces long enough for a part of a digit, largest first, MOST_PIECES at most."""
         long = [piece for piece in self.pieces if piece.length >= SHORTEST * max(self.levels.shape)]
         return sorted(long, key=lambda piece: -piece.area)[:MOST_PIECES]
 
     def mask(self, pieces: Sequence[Piece]) -> Mask:
-        """Return where some of the pieces are."""
+        """Return a mask of some of the pieces."""
         wanted = np.zeros(1 + self.labels.max(), dtype=bool)
         wanted[[piece.label for piece in pieces]] = True
         marked: Mask = wanted[self.labels]
         return marked
 
 
-def mark(ink: Ink) -> Marks | None:
-    """Return what is marked of some ink, at half its full level; None where all of it may be noise."""
+def label_pieces(ink: Ink) -> LabelledInk | None:
+    """Return ink with its pieces labelled, at half its full level; None if all of it may be noise."""
     above = ink.levels[ink.levels > ink.noise]
     if not len(above):
         return None
@@ -115,4 +115,4 @@ def mark(ink: Ink) -> Marks | None:
         for label, box in enumerate(ndimage.find_objects(labels), 1)
         if areas[label] >= SMALLEST
     ]
-    return Marks(ink.levels, ink.noise, peak, labels, pieces)
+    return LabelledInk(ink.levels, ink.noise, peak, labels, pieces)
