@@ -33,6 +33,7 @@ class Metrics:
     """The metrics of this process, which are added up with those of the other workers."""
 
     def __init__(self) -> None:
+        self.meters = dict[str, Meter]()
         self.images = Counter(
             "driftbento_images_classified", "Images classified, by the class found.", ["model", "label"]
         )
@@ -89,6 +90,12 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+    def meter(self, model: str) -> "Meter":
+        """Return the metrics of a model, by its name, made when they are first asked for."""
+        if model not in self.meters:
+            self.meters[model] = Meter(self, model)
+        return self.meters[model]
+
     def count_refusal(self, document: Mapping[str, Any]) -> None:
         """Count a problem document that is the answer to a request."""
         self.refused.labels(reason_of(document)).inc()
@@ -101,7 +108,7 @@ class Metrics:
         """
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
-            Meter(self, model.name, model.classes)
+            self.meter(model.name).show_classes(model.classes)
             for oddity in Oddity:
                 self.odd.labels(model.name, oddity)
             if model.drift_reference is not None:
@@ -156,13 +163,10 @@ def metrics() -> Metrics:
 class Meter:
     """The metrics of one model, their labels looked up once: to look one up takes longer than to count."""
 
-    def __init__(self, to: Metrics, model: str, labels: Sequence[str]) -> None:
+    def __init__(self, to: Metrics, model: str) -> None:
         self.to = to
         self.model = model
-        self.labels = labels
-        self.images = dict[int, Counter]()
-        for class_id in range(len(labels) if len(labels) <= MAX_UNSEEN_CLASSES else 0):
-            self.count_class(class_id, 0)
+        self.images = dict[str, Counter]()
         self.confidence = to.confidence.labels(model)
         self.classify_images = to.batch_images.labels(model, "/classify")
         self.classify_decode = to.step_seconds.labels(model, "/classify", "decode")
@@ -172,6 +176,11 @@ class Meter:
         self.drift_predict = to.step_seconds.labels(model, "/drift", "predict")
         self.drift_test = to.step_seconds.labels(model, "/drift", "test")
 
+    def show_classes(self, labels: Sequence[str]) -> None:
+        """Report each class as found zero times, where there are not very many."""
+        for label in labels if len(labels) <= MAX_UNSEEN_CLASSES else ():
+            self.count_class(label, 0)
+
     def count_classified(
         self, best: Sequence[Sequence[Prediction]], *, decode: float, predict: float
     ) -> None:
@@ -180,13 +189,13 @@ class Meter:
         self.classify_decode.observe(decode)
         self.classify_predict.observe(predict)
         for top in best:
-            self.count_class(top[0].class_id, 1)
+            self.count_class(top[0].label, 1)
             self.confidence.observe(top[0].probability)
 
-    def count_class(self, class_id: int, images: int) -> None:
-        if class_id not in self.images:
-            self.images[class_id] = self.to.images.labels(self.model, self.labels[class_id])
-        self.images[class_id].inc(images)
+    def count_class(self, label: str, images: int) -> None:
+        if label not in self.images:
+            self.images[label] = self.to.images.labels(self.model, label)
+        self.images[label].inc(images)
 
     def count_rejected(self, problems: Iterable[Problem]) -> None:
         """Count images that cannot be used, each with the problem that it has."""

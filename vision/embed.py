@@ -21,7 +21,7 @@ from drift.fitting import Recipe, fit_certified, mention_copies
 from drift.progress import followed
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
-from serving.endpoints.classify import image_errors
+from serving.endpoints.images import image_errors
 from serving.requests.multipart import Upload
 from serving.schemas import ImageError
 from serving.settings import Settings

@@ -1,4 +1,4 @@
-"""The answers of /classify and /drift: from a batch of items to what is sent back."""
+"""The answers of /classify: the most probable classes of each image."""
 
 import time
 from collections.abc import Sequence
@@ -8,27 +8,20 @@ from itertools import islice
 
 from torch import Tensor
 
-from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
-from drift.report import Batch, check_form, score_batch
-from serving.commands import REFERENCE_COMMANDS
-from serving.errors import MalformedRequestError, NoDriftReferenceError, UntestableBatchError
+from serving.endpoints.images import image_errors, problems_of, usable_inputs
 from serving.execution.lanes import Lane
-from serving.problems import document_of
+from serving.metrics import metrics
 from serving.requests.cancellation import AbandonedError, Work
 from serving.requests.multipart import Submission
 from serving.schemas import (
     ClassifiedImage,
     ClassifyForm,
     ClassifyResponse,
-    DriftForm,
-    DriftResponse,
     ImageError,
     ImageWarning,
     Prediction,
-    ProblemDocument,
 )
 from serving.settings import Settings
-from vision.errors import Problem, TooLargeError
 from vision.images.read import Item, read_batch
 from vision.models.classifier import Classifier
 from vision.preprocessing.prepared import Prepared
@@ -57,8 +50,9 @@ def classify(
     predicted = time.perf_counter()
     most = max(submission.form.top_k for submission, _ in jobs)
     found = best_classes(probabilities, classifier.labels, most)
-    classifier.meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
-    classifier.meter.count_odd(prepared.oddity for prepared in usable if prepared.oddity)
+    meter = metrics().meter(classifier.name)
+    meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
+    meter.count_odd(prepared.oddity for prepared in usable if prepared.oddity)
     best = iter(found)
     return [
         reading
@@ -98,7 +92,7 @@ def read_images(
             checkpoint=lane.checkpoint(work),
             elsewhere=lane.elsewhere(work),
         )
-        classifier.meter.count_rejected(problems_of(items))
+        metrics().meter(classifier.name).count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
         return error
@@ -136,97 +130,4 @@ def best_classes(probabilities: Tensor, labels: Sequence[str], count: int) -> li
             for probability, class_id in zip(row_values, row_classes, strict=True)
         ]
         for row_values, row_classes in zip(values.tolist(), classes.tolist(), strict=True)
-    ]
-
-
-def score_drift(
-    classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[DriftForm], work: Work
-) -> DriftResponse:
-    """Say whether the images of a request still come from the distribution that the model was trained on.
-
-    Raises:
-        NoDriftReferenceError: The model has nothing to compare them with.
-        MalformedRequestError: The reference has no such kernel, or too few permutations.
-        TooLargeError: There are more images than the reference was fitted for.
-        UntestableBatchError: Fewer than two images could be used, or their features are not finite.
-        Problem: No image could be used.
-    """
-    form, reference = submission.form, classifier.reference
-    if reference is None:
-        raise NoDriftReferenceError(
-            f"{classifier.tag} was saved without a drift reference. Run "
-            f"`{REFERENCE_COMMANDS[classifier.name]}` and start again."
-        )
-    try:
-        check_form(form, reference)
-    except MissingProbabilitiesError as error:
-        raise NoDriftReferenceError(str(error)) from None
-    except DriftError as error:
-        raise MalformedRequestError(str(error)) from None
-    meter = classifier.meter
-    with meter.drift_decode.time():
-        items = read_batch(
-            submission.uploads,
-            limits,
-            classifier.preparation,
-            archives=True,
-            checkpoint=lane.checkpoint(work),
-            elsewhere=lane.elsewhere(work),
-        )
-    meter.count_rejected(problems_of(items))
-    usable, failed = usable_inputs(items), image_errors(items)
-    meter.drift_images.observe(len(usable))
-    with meter.drift_predict.time():
-        inputs = [prepared.pixels for _, prepared in usable]
-        probabilities, features = classifier.predict(inputs, work.checkpoint)
-    batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
-    try:
-        with meter.drift_test.time():
-            response = score_batch(
-                form,
-                reference,
-                classifier.tag,
-                classifier.labels,
-                batch,
-                trained=classifier.trained,
-                checkpoint=work.checkpoint,
-            )
-    except DriftError as error:
-        problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
-        raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
-    meter.count_test(response)
-    return response
-
-
-def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Prepared]]:
-    """Return the items that could be prepared, with what the model takes of them.
-
-    Raises:
-        Problem: There is none. It is that of the first image, with those of all the others beside it.
-    """
-    usable = [(item, item.content) for item in items if not isinstance(item.content, Problem)]
-    if usable:
-        return usable
-    first = next(iter(problems_of(items)), None)
-    if first is None:
-        raise UntestableBatchError("The file holds no image.")
-    detail = f"None of the {len(items)} images can be used. The first: " if len(items) > 1 else ""
-    raise type(first)(
-        detail + first.detail, image_errors=[error.model_dump() for error in image_errors(items)]
-    )
-
-
-def problems_of(items: Sequence[Item]) -> list[Problem]:
-    return [item.content for item in items if isinstance(item.content, Problem)]
-
-
-def image_errors(items: Sequence[Item]) -> list[ImageError]:
-    return [
-        ImageError(
-            index=item.index,
-            filename=item.filename,
-            error=ProblemDocument.model_validate(document_of(item.content)),
-        )
-        for item in items
-        if isinstance(item.content, Problem)
     ]

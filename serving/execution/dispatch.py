@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from serving.endpoints.classify import ClassifyJob, classify, score_drift
+from serving.endpoints.classify import ClassifyJob, classify
+from serving.endpoints.drift import score_drift
 from serving.execution.lanes import PutOffError, quick_lane, slow_lane
 from serving.execution.scheduler import Batcher
 from serving.execution.threads import cores, in_thread, start_threads

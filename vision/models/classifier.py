@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from drift import InvalidReferenceError, Reference
 from serving.commands import MEND
-from serving.metrics import Meter, metrics
 from serving.settings import Choice
 from vision.errors import ModelNotLoadedError
 from vision.images.decode import Pixels
@@ -68,11 +66,6 @@ class Classifier:
     def trained(self) -> bool:
         """Whether it has learnt anything: the answers of random weights mean nothing."""
         return bool(self.metadata.get("trained", True))
-
-    @cached_property
-    def meter(self) -> Meter:
-        """Counts what it is asked."""
-        return Meter(metrics(), self.name, self.labels)
 
     def predict(
         self, inputs: Sequence[Pixels], checkpoint: Callable[[], None] = lambda: None

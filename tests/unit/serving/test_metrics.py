@@ -15,7 +15,7 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import Meter, metrics, reason_of
+from serving.metrics import metrics, reason_of
 from serving.problems import document_of, problem_document
 from serving.schemas import Prediction
 from tests.support.processes import worker_that_said, workers_of
@@ -268,7 +268,8 @@ def test_doubtful_images_and_blank_ones_are_counted_by_what_is_wrong_with_them(c
 )
 def test_of_many_classes_only_those_that_were_found_are_there(model, n_classes, at_first, after):
     """A thousand, nearly all of them zero, were 104 kB at each scrape."""
-    meter = Meter(metrics(), model, [str(number) for number in range(n_classes)])
+    meter = metrics().meter(model)
+    meter.show_classes([str(number) for number in range(n_classes)])
     before = counted(model)
 
     for class_id in (7, n_classes - 1, 7):
@@ -293,7 +294,7 @@ def counted(model: str) -> dict[str, float]:
 
 def test_to_measure_a_digit_takes_some_microseconds():
     """A digit is answered in 700, of which this takes 30, and 10 where nothing else runs between."""
-    meter = Meter(metrics(), "measured", ["0"])
+    meter = metrics().meter("measured")
     best = [[Prediction(label="0", class_id=0, probability=0.99)]]
 
     def measure() -> None:

@@ -1,0 +1,75 @@
+"""The answer of /drift: whether the images of a request still come from the training distribution."""
+
+from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
+from drift.report import Batch, check_form, score_batch
+from serving.commands import REFERENCE_COMMANDS
+from serving.endpoints.images import image_errors, problems_of, usable_inputs
+from serving.errors import MalformedRequestError, NoDriftReferenceError, UntestableBatchError
+from serving.execution.lanes import Lane
+from serving.metrics import metrics
+from serving.requests.cancellation import Work
+from serving.requests.multipart import Submission
+from serving.schemas import DriftForm, DriftResponse
+from serving.settings import Settings
+from vision.errors import TooLargeError
+from vision.images.read import read_batch
+from vision.models.classifier import Classifier
+
+
+def score_drift(
+    classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[DriftForm], work: Work
+) -> DriftResponse:
+    """Say whether the images of a request still come from the distribution that the model was trained on.
+
+    Raises:
+        NoDriftReferenceError: The model has nothing to compare them with.
+        MalformedRequestError: The reference has no such kernel, or too few permutations.
+        TooLargeError: There are more images than the reference was fitted for.
+        UntestableBatchError: Fewer than two images could be used, or their features are not finite.
+        Problem: No image could be used.
+    """
+    form, reference = submission.form, classifier.reference
+    if reference is None:
+        raise NoDriftReferenceError(
+            f"{classifier.tag} was saved without a drift reference. Run "
+            f"`{REFERENCE_COMMANDS[classifier.name]}` and start again."
+        )
+    try:
+        check_form(form, reference)
+    except MissingProbabilitiesError as error:
+        raise NoDriftReferenceError(str(error)) from None
+    except DriftError as error:
+        raise MalformedRequestError(str(error)) from None
+    meter = metrics().meter(classifier.name)
+    with meter.drift_decode.time():
+        items = read_batch(
+            submission.uploads,
+            limits,
+            classifier.preparation,
+            archives=True,
+            checkpoint=lane.checkpoint(work),
+            elsewhere=lane.elsewhere(work),
+        )
+    meter.count_rejected(problems_of(items))
+    usable, failed = usable_inputs(items), image_errors(items)
+    meter.drift_images.observe(len(usable))
+    with meter.drift_predict.time():
+        inputs = [prepared.pixels for _, prepared in usable]
+        probabilities, features = classifier.predict(inputs, work.checkpoint)
+    batch = Batch([(item.index, item.filename) for item, _ in usable], probabilities, features, failed)
+    try:
+        with meter.drift_test.time():
+            response = score_batch(
+                form,
+                reference,
+                classifier.tag,
+                classifier.labels,
+                batch,
+                trained=classifier.trained,
+                checkpoint=work.checkpoint,
+            )
+    except DriftError as error:
+        problem = TooLargeError if isinstance(error, BatchTooLargeError) else UntestableBatchError
+        raise problem(str(error), image_errors=[image.model_dump() for image in failed]) from None
+    meter.count_test(response)
+    return response
