@@ -32,7 +32,7 @@ from serving import __version__
 from serving.commands import TRAINING_COMMANDS
 from serving.logs import write_json
 from serving.process.metric_files import FOLDER_VARIABLE, make_folder
-from serving.process.readiness import Roll
+from serving.process.readiness import ReadinessFile
 from serving.settings import is_log_json, settings
 from vision.errors import MEND, ModelNotLoadedError
 from vision.libc import end_with_parent
@@ -154,7 +154,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
     def to_asgi(self, is_main: bool = True) -> Any:
         from serving.app import endpoints
         from serving.middleware.problem_documents import ProblemDocuments
-        from serving.middleware.request_id import AnswerHeaders
+        from serving.middleware.request_id import ResponseHeaders
         from serving.process.connection import limit_connections
 
         limit_connections()
@@ -163,7 +163,7 @@ class ProblemDocumentService(Service[Any]):  # type: ignore[misc] # BentoML is n
         app = super().to_asgi(is_main=is_main)
         app.router.redirect_slashes = False  # as of the endpoints
         app.user_middleware = leaner(app.user_middleware)
-        return AnswerHeaders(ProblemDocuments(app))
+        return ResponseHeaders(ProblemDocuments(app))
 
     def schema(self) -> dict[str, Any]:
         from bento.routes import routes
@@ -213,7 +213,7 @@ class DriftBento:
     """Classifies images, and says when the images it is sent are no longer those it was trained on."""
 
     def __init__(self) -> None:
-        self.roll = Roll.inherit(bentoml.server_context.worker_index)
+        self.roll = ReadinessFile.inherit(bentoml.server_context.worker_index)
         if self.roll:
             end_with_parent(self.roll.starter)
         import torch
@@ -267,19 +267,21 @@ def leaner(middleware: Sequence[Any]) -> list[Any]:
 
     from serving import openapi
     from serving.guards import HEALTH, guards
-    from serving.middleware.traffic import AccessLog, KnownEndpoints, Traffic
+    from serving.middleware.access_log import AccessLog
+    from serving.middleware.known_paths import KnownPaths
+    from serving.middleware.timeout import Timeout
 
     pages = ("/", "/docs.json")
     replaced: set[Any] = {AccessLogMiddleware, ContextMiddleware, MaxConcurrencyMiddleware, TimeoutMiddleware}
     if not BentoMLContainer.tracing.exporter_type.get():
         replaced.add(OpenTelemetryMiddleware)
     limits = Middleware(
-        Traffic,
+        Timeout,
         timeout_seconds=settings().timeout_seconds,
         unlimited=HEALTH,
     )
     kept = [
-        Middleware(KnownEndpoints, around=one, known=[*openapi.paths(), *pages])
+        Middleware(KnownPaths, around=one, known=[*openapi.paths(), *pages])
         if one.cls is RunnerTrafficMetricsMiddleware
         else one
         for one in middleware

@@ -27,7 +27,7 @@ from tornado import gen
 
 from serving.logs import refuse_to_start
 from serving.process.metric_files import release
-from serving.process.readiness import Roll
+from serving.process.readiness import ReadinessFile
 from serving.settings import settings
 
 logger = logging.getLogger("bentoml.driftbento")
@@ -87,7 +87,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         if KEEP_ALIVE_OPTION not in args:
             args = [*args, KEEP_ALIVE_OPTION, str(settings().keep_alive_seconds)]
         self.grace_seconds = int(args[args.index(GRACE_OPTION) + 1])
-        self.roll = Roll.create(options["numprocesses"])
+        self.roll = ReadinessFile.create(options["numprocesses"])
         self.is_over = False
         self.next_try = 0.0  # by time.monotonic
         self.outdated = set[int]()  # processes that are to be replaced

@@ -14,13 +14,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from serving.endpoints import page
-from serving.execution.dispatch import Dispatcher
+from serving.execution.scheduler import Scheduler
 from serving.metrics import metrics
-from serving.middleware.problem_documents import BodyLimit
+from serving.middleware.body_limit import BodyLimit
+from serving.middleware.response_memory import ResponseMemory
 from serving.problems import answer_disconnect, answer_out_of_memory, answer_problem
 from serving.registry import Registry
-from serving.requests.admission import HeldAnswers, Room
-from serving.requests.pipeline import Intake, check_query
+from serving.requests.admission import MemoryBudget
+from serving.requests.pipeline import RequestPipeline, check_query
 from serving.schemas import ClassifyForm, DriftForm
 from serving.settings import settings
 from vision.errors import Problem
@@ -56,7 +57,7 @@ async def get_page(_: Request) -> Response:
     return HTMLResponse(page.PAGE, headers=page.HEADERS)
 
 
-room = Room(settings().max_held_bytes)
+budget = MemoryBudget(settings().max_held_bytes)
 endpoints = Starlette(
     routes=[
         Route("/classify", post_classify, methods=["POST"]),
@@ -71,7 +72,7 @@ endpoints = Starlette(
             max_bytes=settings().max_body_bytes,
             pause_seconds=settings().read_timeout_seconds,
         ),
-        Middleware(HeldAnswers, room=room),
+        Middleware(ResponseMemory, budget=budget),
     ],
     exception_handlers={
         Problem: answer_problem,
@@ -84,12 +85,14 @@ endpoints.router.redirect_slashes = False  # to whatever host the client has nam
 
 def answer_for(registry: Registry) -> None:
     """Have the endpoints answer for these models from now on."""
-    dispatcher, limits = Dispatcher(registry, settings()), settings()
+    scheduler, limits = Scheduler(registry, settings()), settings()
     endpoints.state.registry = registry
-    endpoints.state.classify = Intake(
-        "/classify", ClassifyForm, dispatcher.classify, room=room, limits=limits
+    endpoints.state.classify = RequestPipeline(
+        "/classify", ClassifyForm, scheduler.classify, budget=budget, limits=limits
     )
-    endpoints.state.drift = Intake("/drift", DriftForm, dispatcher.score_drift, room=room, limits=limits)
+    endpoints.state.drift = RequestPipeline(
+        "/drift", DriftForm, scheduler.score_drift, budget=budget, limits=limits
+    )
     metrics().describe(registry.describe().models)
     # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
     gc.collect()

@@ -5,10 +5,9 @@ from collections.abc import Collection
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from serving.keys import read_keys, read_origins
-from serving.middleware.api_keys import Keys
+from serving.middleware.api_keys import ApiKeys
 from serving.middleware.request_id import REQUEST_ID
-from serving.settings import Settings
+from serving.settings import Settings, read_keys, read_origins
 
 HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"
 
@@ -31,7 +30,7 @@ def guards(limits: Settings) -> list[Middleware]:
         found.append(pages)
     if keys is not None:
         digests = read_keys(keys.get_secret_value())
-        found.append(Middleware(Keys, keys=digests, public=public_paths(limits)))
+        found.append(Middleware(ApiKeys, keys=digests, public=public_paths(limits)))
     return found
 
 

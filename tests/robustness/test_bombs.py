@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.execution.dispatch import LARGE_STEPS
+from serving.execution.scheduler import LARGE_STEPS
 
 ROOT = Path(__file__).parents[2]
 SECURITY = (ROOT / "SECURITY.md").read_text()

@@ -1,7 +1,6 @@
-"""Traffic: how long, and a line for each, without anything left behind."""
+"""The time limit: requests that take too long are answered, and nothing is left behind."""
 
 import asyncio
-import logging
 
 import httpx
 from starlette.applications import Starlette
@@ -9,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from serving.middleware.traffic import AccessLog, Traffic
+from serving.middleware.timeout import Timeout
 
 HEALTH = ("/livez",)
 
@@ -33,8 +32,8 @@ def client_of(application) -> httpx.AsyncClient:
 
 def test_a_request_that_takes_too_long_is_answered_and_health_is_not_timed():
     async def ask() -> tuple[httpx.Response, httpx.Response]:
-        traffic = Traffic(app(asyncio.Event()), timeout_seconds=0.01, unlimited=HEALTH)
-        async with client_of(traffic) as client:
+        limited = Timeout(app(asyncio.Event()), timeout_seconds=0.01, unlimited=HEALTH)
+        async with client_of(limited) as client:
             return await client.get("/slow"), await client.get("/quick")
 
     late, next_ = asyncio.run(ask())
@@ -49,30 +48,13 @@ def test_what_is_answered_leaves_no_timer_behind():
 
     async def ask() -> int:
         loop = asyncio.get_running_loop()
-        traffic = Traffic(app(), timeout_seconds=3600, unlimited=HEALTH)
-        async with client_of(traffic) as client:
+        limited = Timeout(app(), timeout_seconds=3600, unlimited=HEALTH)
+        async with client_of(limited) as client:
             for _ in range(300):
                 await client.get("/quick")
         return sum(not timer.cancelled() for timer in loop._scheduled)
 
     assert asyncio.run(ask()) == 0
-
-
-def test_a_line_in_the_log_says_who_asked_for_what_and_what_came_out(caplog):
-    async def ask() -> None:
-        async with client_of(AccessLog(app(), silent=HEALTH)) as client:
-            await client.get("/quick")
-            await client.get("/nowhere")
-            await client.get("/livez")
-
-    with caplog.at_level(logging.INFO, logger="bentoml.access"):
-        logging.getLogger("bentoml").propagate = True
-        asyncio.run(ask())
-
-    quick, nowhere = (record.getMessage() for record in caplog.records)
-    assert quick.startswith('127.0.0.1:123 "GET /quick" 200, 5 bytes, ')
-    assert quick.endswith(" ms, key -, request ")
-    assert '"GET /nowhere" 404' in nowhere
 
 
 def test_what_is_no_request_passes():
@@ -81,7 +63,6 @@ def test_what_is_no_request_passes():
     async def inner(scope, _receive, _send) -> None:
         passed.append(scope["type"])
 
-    limited = Traffic(inner, timeout_seconds=0, unlimited=HEALTH)
-    asyncio.run(AccessLog(limited, silent=HEALTH)({"type": "lifespan"}, None, None))
+    asyncio.run(Timeout(inner, timeout_seconds=0, unlimited=HEALTH)({"type": "lifespan"}, None, None))
 
     assert passed == ["lifespan"]
