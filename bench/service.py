@@ -11,7 +11,7 @@ import psutil
 from bentoml.exceptions import NotFound
 
 from bench.processes import HOST, free_port, is_ready, python, running
-from serving.commands import TRAINING_COMMANDS
+from serving.registry import TRAINING_COMMANDS
 
 READY_WITHIN_SECONDS = 120
 

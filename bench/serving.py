@@ -36,7 +36,7 @@ from bench.wrk import (
     quiet_sample,
     settle,
 )
-from serving.commands import TRAINING_COMMANDS
+from serving.registry import TRAINING_COMMANDS
 from train.data import load_mnist
 
 IMAGES = 16  # different ones, sent in turn

@@ -2,11 +2,11 @@
 
 from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
 from drift.report import Batch, DriftTest
-from serving.commands import REFERENCE_COMMANDS
 from serving.endpoints.images import image_errors, problems_of, usable_inputs
 from serving.errors import MalformedRequestError, NoDriftReferenceError, UntestableBatchError
 from serving.execution.lanes import Lane
 from serving.metrics import metrics
+from serving.registry import REFERENCE_COMMANDS
 from serving.requests.cancellation import Work
 from serving.requests.multipart import Submission
 from serving.schemas import DriftForm, DriftResponse

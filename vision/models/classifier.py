@@ -74,21 +74,6 @@ def stacked(inputs: Sequence[Pixels]) -> Tensor:
     return rows
 
 
-@dataclass(frozen=True)
-class UnavailableModel:
-    """A model that should be there and cannot be used.
-
-    Attributes:
-        name: Name in the model store.
-        version: Version in the model store; empty if it is unknown.
-        reason: What is wrong, and how to mend it.
-    """
-
-    name: str
-    version: str
-    reason: str
-
-
 def load_classifier(
     folder: Path,
     name: str,
