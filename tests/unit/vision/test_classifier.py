@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drift import Reference
+from serving.endpoints.models import describe_models
 from serving.errors import UnknownModelError
 from serving.registry import Registry, UnavailableModel
 from vision.errors import ModelNotLoadedError
