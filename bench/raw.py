@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.quiet import TRIES, Watch, least_disturbed
+from bench.serving.machine_load import TRIES, Watch, least_disturbed
 from bento import catalogue
 from vision.errors import ModelNotLoadedError
 

@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import torchserve
 from bench.bodies import Body, form, photographs
-from bench.environment import PeersUnavailableError, interpreter, make
+from bench.peers import torchserve
+from bench.peers.environment import PeersUnavailableError, interpreter, make
 from bench.processes import running as started
-from bench.quiet import QUIET, TRIES, least_disturbed
 from bench.raw import BATCHES, WAYS, best_rate
-from bench.servers import Workload
-from bench.serving import Measured, cells, compare, parser
-from bench.wrk import INSTALL, NoResultError, Sample, Target, is_installed, load
+from bench.serving.__main__ import Measured, cells, compare, parser
+from bench.serving.machine_load import QUIET, TRIES, least_disturbed
+from bench.serving.server import Workload
+from bench.serving.wrk import INSTALL, NoResultError, Sample, Target, is_installed, load
 
 STARTED_WITHIN_SECONDS = 60
 needs_wrk = pytest.mark.skipif(not is_installed(), reason=INSTALL)
@@ -197,8 +197,8 @@ def test_the_table_has_a_row_for_each_server_and_nothing_is_left_running(
 def test_peers_that_cannot_be_installed_have_a_row_that_says_so(monkeypatch, model_folder, tmp_path):
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("bench.environment.ROOT", tmp_path)
-    monkeypatch.setattr("bench.environment.make", make.__wrapped__)
+    monkeypatch.setattr("bench.peers.environment.ROOT", tmp_path)
+    monkeypatch.setattr("bench.peers.environment.make", make.__wrapped__)
     options = parser().parse_args(["--only", "fastapi", "--requests", "2000"])
     digits = Workload("mnist", model_folder, "digits", [b""], "image/png")
 

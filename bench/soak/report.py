@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Column, Table
 
-from bench.clients import BROKEN_OFF, LOST, Visit
 from bench.footprint import Footprint, megabytes
 from bench.questions import BUSY
+from bench.soak.clients import BROKEN_OFF, LOST, Visit
 
 MOST_BUSY = 0.01  # of the answers
 EXAMPLES = 10  # of wrong answers that are printed

@@ -21,12 +21,12 @@ from rich.table import Column, Table
 from tqdm import tqdm
 
 from bench.bodies import photographs, png
-from bench.peers import SERVERS
 from bench.processes import exit_on_signals, python, result_of
-from bench.quiet import QUIET, TRIES, is_quiet, megabytes
 from bench.raw import Rate
-from bench.servers import Server, ServerUnavailableError, Workload, serving
-from bench.wrk import (
+from bench.serving.machine_load import QUIET, TRIES, is_quiet, megabytes
+from bench.serving.server import Server, ServerUnavailableError, Workload, serving
+from bench.serving.servers import SERVERS
+from bench.serving.wrk import (
     INSTALL,
     NoResultError,
     Sample,

@@ -5,16 +5,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import torchserve
 from bench.bodies import Body, form
-from bench.environment import interpreter
+from bench.peers import torchserve
+from bench.peers.environment import interpreter
 from bench.processes import HOST, ROOT, free_port, python, result_of
-from bench.servers import Program, Server, ServerUnavailableError, Workload
+from bench.serving.server import Program, Server, ServerUnavailableError, Workload
 
 CORES = os.cpu_count() or 1
 THREADS_FOR_REQUESTS = 4 * CORES  # of FastAPI: as many images a second as with its 40, and shorter waits
 TUNED = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 8, "maxBatchDelay": 10, "responseTimeout": 120}
-EMPTY_BENTOML = "bench.peer_bentoml:Empty"
+EMPTY_BENTOML = "bench.peers.empty_bentoml:Empty"
 H11 = (
     "--loop=asyncio",
     "--http=h11",
@@ -45,18 +45,20 @@ def fastapi_program(workers: int, torch_threads: int) -> Callable[[Workload, int
             TORCH_THREADS=str(torch_threads),
             THREADS=str(THREADS_FOR_REQUESTS),
         )
-        return make("bench.peer_fastapi", "create", f"--port={port}", f"--workers={workers}")
+        return make("bench.peers.fastapi_server", "create", f"--port={port}", f"--workers={workers}")
 
     return program
 
 
 def empty_fastapi_program(*options: str) -> Callable[[Workload, int, Path], Program]:
-    return lambda _, port, __: with_peers()("bench.peer_fastapi", "create_empty", f"--port={port}", *options)
+    return lambda _, port, __: with_peers()(
+        "bench.peers.fastapi_server", "create_empty", f"--port={port}", *options
+    )
 
 
 def litserve_program(workload: Workload, port: int, _: Path) -> Program:
     options = [f"--preparation={workload.preparation}", f"--port={port}", f"--workers={CORES}"]
-    return with_peers()("bench.peer_litserve", str(workload.folder), *options)
+    return with_peers()("bench.peers.litserve_server", str(workload.folder), *options)
 
 
 def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload, int, Path], Program]:
@@ -81,7 +83,7 @@ def archive(workload: Workload, folder: Path) -> None:
         "model-name": workload.model,
         "version": "1.0",
         "serialized-file": workload.folder / "model.pt",
-        "handler": ROOT / "bench" / "peer_torchserve.py",
+        "handler": ROOT / "bench" / "peers" / "torchserve_handler.py",
         "extra-files": f"{workload.folder / 'labels.json'},{preparation}",
         "export-path": folder,
     }

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bodies import Body
-from bench.environment import PeersUnavailableError
+from bench.peers.environment import PeersUnavailableError
 from bench.processes import HOST, ROOT, free_port, running
-from bench.wrk import Target, refusal
+from bench.serving.wrk import Target, refusal
 
 READY_WITHIN_SECONDS = 60
 

@@ -13,7 +13,7 @@ import psutil
 
 from bench.bodies import Body
 from bench.processes import running
-from bench.quiet import Watch, cpu_seconds, family, least_disturbed
+from bench.serving.machine_load import Watch, cpu_seconds, family, least_disturbed
 
 INSTALL = "wrk, which sends the requests, is not installed: `apt install wrk`."
 ANSWERED_WITHIN_SECONDS = 120

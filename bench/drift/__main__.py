@@ -27,7 +27,7 @@ from torchdrift.detectors import KernelMMDDriftDetector
 from torchdrift.detectors.mmd import GaussianKernel
 from tqdm import tqdm
 
-from bench.dense import dense_permutation_test
+from bench.drift.dense import dense_permutation_test
 from drift import Reference, mmd_permutation_test
 from drift.kernels import median_distance
 

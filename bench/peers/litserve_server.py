@@ -7,7 +7,7 @@ import litserve
 import torch
 from torch import Tensor
 
-from bench.peer_model import PlainModel
+from bench.peers.model import PlainModel
 
 BATCH = 8
 BATCH_TIMEOUT_SECONDS = 0.01
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="python -m bench.peer_litserve", description=__doc__)
+    options = argparse.ArgumentParser(prog="python -m bench.peers.litserve_server", description=__doc__)
     options.add_argument("folder", type=Path, help="of the model")
     options.add_argument("--preparation", required=True, help="digits or photograph")
     options.add_argument("--port", type=int, required=True)

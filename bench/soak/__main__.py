@@ -27,13 +27,13 @@ import psutil
 from rich.console import Console
 from tqdm import tqdm
 
-from bench.clients import Client, Visit
-from bench.counts import Counts, unaccounted
 from bench.footprint import Footprint, at_rest, settled
 from bench.processes import exit_on_signals
 from bench.questions import Question, UnfitServiceError, questions
 from bench.service import require_model, service
-from bench.soak_report import complaints, footprint_table, visit_table
+from bench.soak.clients import Client, Visit
+from bench.soak.counts import Counts, unaccounted
+from bench.soak.report import complaints, footprint_table, visit_table
 from bench.wire import NoAnswerError, Wire
 
 QUICK_PER_SLOW = 2  # clients of each kind

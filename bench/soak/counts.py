@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.clients import MALFORMED, Visit
 from bench.malformed.kinds import request
 from bench.questions import UnfitServiceError
+from bench.soak.clients import MALFORMED, Visit
 from bench.wire import Wire
 
 UNCOUNTED = "/metrics"  # the endpoint whose requests BentoML does not count

@@ -1,4 +1,4 @@
--- Posts the bodies that lie in a folder, in turn, and writes there what became of them: run by bench/wrk.py.
+-- Posts the bodies that lie in a folder, in turn, and writes there what became of them: run by bench/serving/wrk.py.
 -- wrk counts in its thread and reports in its main one, which asks for the thread's globals by name.
 
 local ffi = require("ffi")

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.environment import interpreter
+from bench.peers.environment import interpreter
 from bench.processes import HOST, free_port, running
 
 READY_WITHIN_SECONDS = 120

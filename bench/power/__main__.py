@@ -29,8 +29,8 @@ from rich.console import Console
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.power_tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
-from bench.shifts import every_shift, fetch_fashion, predictor, read_foreign
+from bench.power.shifts import every_shift, fetch_fashion, predictor, read_foreign
+from bench.power.tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
 from drift import Kernel, Reference, mmd_permutation_test
 from drift.ks import ks_test
 from drift.label_shift import label_shift_test

@@ -11,7 +11,7 @@ import uvicorn
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request, UploadFile
 
-from bench.peer_model import PlainModel
+from bench.peers.model import PlainModel
 
 
 def create() -> FastAPI:
@@ -49,7 +49,7 @@ def create_empty() -> FastAPI:
 def main() -> None:
     options = parser().parse_args()
     uvicorn.run(
-        f"bench.peer_fastapi:{options.program}",
+        f"bench.peers.fastapi_server:{options.program}",
         factory=True,
         host="127.0.0.1",
         port=options.port,
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="python -m bench.peer_fastapi", description=__doc__)
+    options = argparse.ArgumentParser(prog="python -m bench.peers.fastapi_server", description=__doc__)
     options.add_argument("program", choices=["create", "create_empty"])
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")

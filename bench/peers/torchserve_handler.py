@@ -1,4 +1,4 @@
-"""The handler by which TorchServe serves a model, put into its archive by `bench.peers`.
+"""The handler by which TorchServe serves a model, put into its archive by `bench.serving`.
 
 TorchServe calls it with all the requests of a batch. Each has the bytes of one image.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from bench.peer_model import PlainModel
+from bench.peers.model import PlainModel
 
 
 class Handler(BaseHandler):
