@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import bentoml
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench.service import require_model
 from bench.serving.machine_load import TRIES, Watch, least_disturbed
 from bento import catalogue
 from vision.errors import ModelNotLoadedError
@@ -55,7 +55,7 @@ class Rate:
 
 def main() -> int:
     options = parser().parse_args()
-    folder = Path(bentoml.models.get(options.model).path)
+    folder = require_model(options.model).folder
     images = load_file(folder / "golden.safetensors")["images"]
     rates = {}
     for name, script in forms(folder, options.model):

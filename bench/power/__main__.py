@@ -20,17 +20,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import bentoml
 import numpy as np
 import torch
 import yaml
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from torch import Tensor
 from tqdm import tqdm
 
 from bench.power.shifts import every_shift, fetch_fashion, predictor, read_foreign
 from bench.power.tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
+from bento import catalogue
 from drift import Kernel, Reference, mmd_permutation_test
 from drift.ks import ks_test
 from drift.label_shift import label_shift_test
@@ -42,6 +41,7 @@ from train.mnist import LENGTHSCALE_DIGITS
 from vision.errors import ModelNotLoadedError
 from vision.models.classifier import Classifier, load_classifier
 
+MODEL = "mnist"
 N_REFERENCE = 1000
 
 
@@ -114,15 +114,14 @@ def load_model(folder: Path | None) -> Classifier:
     Raises:
         ModelNotLoadedError: There is none, or it cannot be used.
     """
+    if folder is None:
+        return catalogue.load(MODEL)
     try:
-        folder = folder or Path(bentoml.models.get("mnist:latest").path)
         facts = yaml.safe_load((folder / "model.yaml").read_text())
         name, version, metadata = (facts[key] for key in ("name", "version", "metadata"))
-    except NotFound as error:
-        raise ModelNotLoadedError("The store holds no mnist. Run `python -m train mnist` first.") from error
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelNotLoadedError(f"{folder} is no model of the store: {error}") from error
-    if name != "mnist":
+    if name != MODEL:
         raise ModelNotLoadedError(f"The shifts are of digits, and {name} is not about these.")
     return load_classifier(folder, name, version, metadata)
 

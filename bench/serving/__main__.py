@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import bentoml
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
@@ -36,7 +34,7 @@ from bench.serving.wrk import (
     quiet_sample,
     settle,
 )
-from serving.commands import TRAINING_COMMANDS
+from bento import store
 from train.data import load_mnist
 
 IMAGES = 16  # different ones, sent in turn
@@ -126,18 +124,16 @@ def parser() -> argparse.ArgumentParser:
 def workload(model: str, folder: Path) -> Workload | None:
     """Return the newest version of a model with images for it, or None, and say so, where there is none."""
     try:
-        stored = bentoml.models.get(f"{model}:latest")
-    except NotFound:
-        command = TRAINING_COMMANDS.get(model, f"python -m train {model}")
-        print(f"The model store holds no {model!r}. Run `{command}` first.", file=sys.stderr)
+        stored = store.find(model)
+    except (store.NoSuchModelError, store.DamagedModelError) as error:
+        print(f"{error} Run `python -m train {model}` first.", file=sys.stderr)
         return None
     if model == "mnist":
         digits = load_mnist("embedded", folder).test.images[:IMAGES].numpy()
         images, media_type = [png(digit) for digit in digits], "image/png"
     else:
         images, media_type = photographs(IMAGES), "image/jpeg"
-    preparation = stored.info.metadata["preprocessing"]
-    return Workload(model, Path(stored.path), preparation, images, media_type)
+    return Workload(model, stored.folder, stored.metadata["preprocessing"], images, media_type)
 
 
 def compare(
