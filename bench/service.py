@@ -1,4 +1,4 @@
-"""The service itself, started for a benchmark as a user starts it."""
+"""The service, started for a benchmark by `bentoml serve`, and the model that it needs."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def require_model(tag: str) -> store.StoredModel:
 
 @contextmanager
 def service(**environment: str) -> Iterator[tuple[str, psutil.Popen]]:
-    """Serve the newest model, and give the address and the process once it is ready.
+    """Serve the newest models, and yield the address and the process once the service is ready.
 
     Args:
         environment: Variables to add to this program's own.

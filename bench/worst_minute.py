@@ -7,7 +7,6 @@ has a service of its own.
 """
 
 import argparse
-import io
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
-from bench.bodies import png
+from bench.bodies import encoded, png
 from bench.bombs import deep_png, empty_blocks_png
 from bench.load.__main__ import Outcome
 from bench.load.senders import Form, measure, percentiles, write_form
@@ -85,9 +84,7 @@ def large_photograph(digit: np.ndarray) -> bytes:
     page = np.random.default_rng(0).integers(200, 230, (3000, 4000), dtype=np.uint8)
     ink = np.asarray(Image.fromarray(digit).resize((1400, 1400)))
     page[800:2200, 1300:2700] -= np.minimum(ink, 180)
-    stream = io.BytesIO()
-    Image.fromarray(page).convert("RGB").save(stream, "JPEG", quality=90)
-    return stream.getvalue()
+    return encoded(Image.fromarray(page).convert("RGB"), "JPEG", quality=90)
 
 
 def huge_pngs() -> list[File]:

@@ -1,4 +1,4 @@
-"""The servers that `bench.serving` compares: how each is started, and how it is sent an image."""
+"""All servers that `bench.serving` compares."""
 
 import os
 import shutil
@@ -9,20 +9,18 @@ from bench.bodies import Body, form
 from bench.peers import torchserve
 from bench.peers.environment import interpreter
 from bench.processes import HOST, ROOT, free_port, python, result_of
-from bench.serving.server import Program, Server, ServerUnavailableError, Workload
+from bench.serving.server import Program, Server, ServerUnavailableError
+from bench.serving.workload import Workload
 
 CORES = os.cpu_count() or 1
-THREADS_FOR_REQUESTS = 4 * CORES  # of FastAPI: as many images a second as with its 40, and shorter waits
+THREADS_FOR_REQUESTS = 4 * CORES  # FastAPI answers as many images a second as with its 40, and sooner
 TUNED = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 8, "maxBatchDelay": 10, "responseTimeout": 120}
 EMPTY_BENTOML = "bench.peers.empty_bentoml:Empty"
-H11 = (
-    "--loop=asyncio",
-    "--http=h11",
-)  # what uvicorn runs on where nothing else is installed, as BentoML does
+H11 = ("--loop=asyncio", "--http=h11")  # uvicorn without its optional packages, as BentoML runs it
 
 
 def with_peers(folder: Path = ROOT, **environment: str) -> Callable[..., Program]:
-    """Return a function that makes a program of the peers' environment from a module and its arguments."""
+    """Return a function from a module and its arguments to a program in the peers' environment."""
 
     def program(module: str, *arguments: str) -> Program:
         command = [str(interpreter()), "-m", module, *arguments]
@@ -68,7 +66,7 @@ def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload,
         archive(workload, folder)
         config = folder / "config.properties"
         config.write_text(torchserve.settings(workload.model, port, free_port(), model_settings))
-        # It keeps the number of its process in the temporary folder, and starts only once for each.
+        # TorchServe keeps its process id in the temporary folder, and refuses to start where it finds one.
         make = with_peers(folder, TMPDIR=str(folder))
         return make("ts.model_server", *torchserve.arguments(folder, config))
 
@@ -76,7 +74,7 @@ def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload,
 
 
 def archive(workload: Workload, folder: Path) -> None:
-    """Write the archive from which TorchServe serves a model, of the model's name, into a folder."""
+    """Write the archive from which TorchServe serves a model, named after the model, into a folder."""
     preparation = folder / "preparation"
     preparation.write_text(workload.preparation)
     arguments = {
@@ -92,7 +90,7 @@ def archive(workload: Workload, folder: Path) -> None:
 
 
 def as_form(file_field: str, **fields: str) -> Callable[[Workload, bytes], Body]:
-    """Return a function that makes a form with an image, and other fields where they are asked for."""
+    """Return a function that makes a form with an image and other fields."""
 
     def body(workload: Workload, image: bytes) -> Body:
         filled = {name: value.format(model=workload.model) for name, value in fields.items()}
@@ -102,10 +100,12 @@ def as_form(file_field: str, **fields: str) -> Callable[[Workload, bytes], Body]
 
 
 def as_it_is(workload: Workload, image: bytes) -> Body:
+    """Return an image file as the whole body of a request."""
     return Body(workload.media_type, image)
 
 
 def at(path: str) -> Callable[[Workload], str]:
+    """Return a function from a workload to a path, in which {model} is its model."""
     return lambda workload: path.format(model=workload.model)
 
 

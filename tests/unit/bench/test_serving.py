@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.bodies import Body, form, photographs
+from bench.bodies import Body, form
 from bench.peers import torchserve
 from bench.peers.environment import PeersUnavailableError, interpreter, make
 from bench.processes import running as started
-from bench.raw import BATCHES, WAYS, best_rate
+from bench.raw import GROUP_SIZES, WAYS, best_rate
 from bench.serving.__main__ import Measured, cells, compare, parser
 from bench.serving.machine_load import QUIET, TRIES, least_disturbed
-from bench.serving.server import Workload
+from bench.serving.workload import Workload, photographs
 from bench.serving.wrk import INSTALL, NoResultError, Sample, Target, is_installed, load
 
 STARTED_WITHIN_SECONDS = 60
@@ -118,8 +118,8 @@ def test_a_row_shows_its_share_of_the_limit_and_marks_what_was_disturbed():
     assert row["memory"] == "1,234 MB"
 
 
-def test_the_forward_limit_is_that_of_the_fastest_way_and_batch():
-    """A model that takes as long whatever the batch is fastest with the largest."""
+def test_the_forward_limit_is_that_of_the_fastest_way_and_group_size():
+    """A model that takes equally long for any group of images is fastest with the largest."""
 
     def script(images):
         time.sleep(0.002)
@@ -127,7 +127,7 @@ def test_the_forward_limit_is_that_of_the_fastest_way_and_batch():
 
     rate = best_rate(script, torch.zeros(3, 1, 2, 2, dtype=torch.uint8), seconds=0.05)
 
-    assert rate.batch == max(BATCHES)
+    assert rate.images == max(GROUP_SIZES)
     assert (rate.streams, rate.threads) in WAYS
     assert rate.images_per_second > 0
 
