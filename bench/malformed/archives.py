@@ -65,31 +65,34 @@ def zip_that_holds_more_than_it_says(generator: random.Random) -> bytes:
 
 def with_sizes(archive: bytes, size: int) -> bytes:
     """Return an archive whose headers give all members a wrong size."""
-    changed = bytearray(archive)
-    for signature, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
-        start = -1
-        while (start := archive.find(signature, start + 1)) >= 0:
-            changed[start + offset : start + offset + 4] = struct.pack("<I", size)
-    return bytes(changed)
+    return with_headers(archive, local=22, central=24, value=struct.pack("<I", size))
 
 
 @malformed(422, "damaged", "encrypted")
 def encrypted_zip(_: random.Random) -> bytes:
-    return batch(with_number(PICTURES, local=6, central=8, number=1))
+    return batch(with_headers(PICTURES, local=6, central=8, value=struct.pack("<H", 1)))
 
 
 @malformed(422, "compressed by method")
 def zip_of_a_strange_compression(generator: random.Random) -> bytes:
-    return batch(with_number(PICTURES, local=8, central=10, number=generator.choice([1, 6, 97, 99])))
+    method = struct.pack("<H", generator.choice([1, 6, 97, 99]))
+    return batch(with_headers(PICTURES, local=8, central=10, value=method))
 
 
-def with_number(archive: bytes, *, local: int, central: int, number: int) -> bytes:
-    """Return an archive with a 16-bit number changed in the local and central headers of its members."""
+def with_headers(archive: bytes, *, local: int, central: int, value: bytes) -> bytes:
+    """Return an archive with bytes changed in the headers of all members.
+
+    Args:
+        archive: A ZIP file.
+        local: Where the bytes are in a member's local header.
+        central: Where they are in its header in the central directory.
+        value: The new bytes.
+    """
     changed = bytearray(archive)
     for signature, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
         start = -1
         while (start := archive.find(signature, start + 1)) >= 0:
-            changed[start + offset : start + offset + 2] = struct.pack("<H", number)
+            changed[start + offset : start + offset + len(value)] = value
     return bytes(changed)
 
 
