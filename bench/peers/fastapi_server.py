@@ -1,4 +1,4 @@
-"""A plain FastAPI program that serves a model, run by `bench.serving` in the environment of the peers."""
+"""A plain FastAPI server of a model, run by `bench.serving` in the environment of the peers."""
 
 import argparse
 import os
@@ -11,17 +11,17 @@ import uvicorn
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request, UploadFile
 
-from bench.peer_model import PlainModel
+from bench.peers.model import PlainModel
 
 
 def create() -> FastAPI:
-    """Return the program, set by environment variables, since uvicorn's workers begin anew."""
+    """Return the application, configured by environment variables, which reach uvicorn's workers."""
     torch.set_num_threads(int(os.environ["TORCH_THREADS"]))
     model = PlainModel(Path(os.environ["MODEL_FOLDER"]), os.environ["PREPARATION"])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # Of 40 threads, its default, each may be in a forward pass at the same time.
+        # With the default of 40 threads, as many forward passes may run at the same time.
         current_default_thread_limiter().total_tokens = int(os.environ["THREADS"])
         yield
 
@@ -35,7 +35,7 @@ def create() -> FastAPI:
 
 
 def create_empty() -> FastAPI:
-    """Return a program that reads what it is sent and does nothing."""
+    """Return an application that reads requests and does nothing with them."""
     app = FastAPI()
 
     @app.post("/empty")
@@ -49,7 +49,7 @@ def create_empty() -> FastAPI:
 def main() -> None:
     options = parser().parse_args()
     uvicorn.run(
-        f"bench.peer_fastapi:{options.program}",
+        f"bench.peers.fastapi_server:{options.program}",
         factory=True,
         host="127.0.0.1",
         port=options.port,
@@ -61,12 +61,12 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="python -m bench.peer_fastapi", description=__doc__)
+    options = argparse.ArgumentParser(prog="python -m bench.peers.fastapi_server", description=__doc__)
     options.add_argument("program", choices=["create", "create_empty"])
     options.add_argument("--port", type=int, required=True)
-    options.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    options.add_argument("--loop", default="uvloop", help="of uvicorn (default: %(default)s)")
-    options.add_argument("--http", default="httptools", help="of uvicorn (default: %(default)s)")
+    options.add_argument("--workers", type=int, default=1, help="number of processes (default: %(default)s)")
+    options.add_argument("--loop", default="uvloop", help="option of uvicorn (default: %(default)s)")
+    options.add_argument("--http", default="httptools", help="option of uvicorn (default: %(default)s)")
     return options
 
 

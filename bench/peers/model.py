@@ -1,6 +1,6 @@
-"""The model as every peer serves it: the store's TorchScript as it is, loaded in the usual way.
+"""The model that every peer serves: the store's TorchScript, loaded in the usual way.
 
-Nothing of this project is imported here: a peer has to do the same work in its own words.
+Nothing of this project is imported here, since a peer has to do the same work by itself.
 """
 
 import io
@@ -16,7 +16,7 @@ TOP = 5
 
 
 class PlainModel:
-    """Decodes images and says what is in them."""
+    """A model that decodes and classifies images."""
 
     def __init__(self, folder: Path, preparation: str) -> None:
         self.script = torch.jit.load(str(folder / "model.pt")).eval()
@@ -29,7 +29,7 @@ class PlainModel:
 
     @torch.inference_mode()
     def classify(self, images: Tensor) -> list[list[dict]]:
-        """Return the five best classes of each image, shape (B, C, H, W), with their probabilities."""
+        """Return the five best classes of each image, shape (N, C, H, W), with their probabilities."""
         logits, _ = self.script(images)
         probabilities, classes = logits.softmax(dim=1).topk(TOP)
         return [
@@ -39,11 +39,12 @@ class PlainModel:
 
 
 def digit(image: Image.Image) -> Tensor:
+    """Return the pixels of a digit of 28×28, shape (1, 28, 28), uint8."""
     return torch.from_numpy(np.array(image.convert("L")))[None]
 
 
 def photograph(image: Image.Image) -> Tensor:
-    """Return the middle of a photograph, as torchvision's weights for ImageNet want it."""
+    """Return the middle 224×224 pixels of a photograph, as torchvision's weights for ImageNet take it."""
     image = image.convert("RGB")
     scale = 256 / min(image.size)
     width, height = (round(length * scale) for length in image.size)

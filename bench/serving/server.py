@@ -1,4 +1,4 @@
-"""What a server is to `bench.serving`: a program to start, a request to send, and an end to both."""
+"""A server that `bench.serving` compares: how it is started and stopped, and how it is sent an image."""
 
 import subprocess
 import tempfile
@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bodies import Body
-from bench.environment import PeersUnavailableError
+from bench.peers.environment import PeersUnavailableError
 from bench.processes import HOST, ROOT, free_port, running
-from bench.wrk import Target, refusal
+from bench.serving.workload import Workload
+from bench.serving.wrk import Target, refusal
 
 READY_WITHIN_SECONDS = 60
 
@@ -21,27 +22,8 @@ class ServerUnavailableError(Exception):
 
 
 @dataclass(frozen=True)
-class Workload:
-    """A model of the store and images for it.
-
-    Attributes:
-        model: Its name in the store.
-        folder: Its folder there.
-        preparation: How an image becomes an input: `digits` or `photograph`.
-        images: Image files.
-        media_type: Of the image files.
-    """
-
-    model: str
-    folder: Path
-    preparation: str
-    images: Sequence[bytes]
-    media_type: str
-
-
-@dataclass(frozen=True)
 class Program:
-    """How a server is started: command, environment variables and folder."""
+    """The command that starts a server, with its environment variables and working folder."""
 
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -53,12 +35,12 @@ class Server:
     """A way to serve a model.
 
     Attributes:
-        key: What `--only` calls it, and others of its kind.
-        title: What the table calls it.
-        program: How it is started, for a workload, on a port, with a folder for its files.
-        path: Its endpoint, for a workload.
-        body: How it is sent an image.
-        is_empty: Whether it does not look at what it is sent.
+        key: Its name, or that of several of its kind, in `--only`.
+        title: Its name in the table.
+        program: Returns the program that serves a workload on a port, with a folder for its files.
+        path: Returns its endpoint for a workload.
+        body: Returns the body of a request with an image.
+        is_empty: Whether it reads requests and does nothing with them.
     """
 
     key: str
@@ -71,10 +53,10 @@ class Server:
 
 @contextmanager
 def serving(server: Server, workload: Workload) -> Iterator[Target]:
-    """Start a server, and give it once it answers.
+    """Run a server, yield it once it answers, and stop it.
 
     Raises:
-        ServerUnavailableError: It cannot be started, or does not answer as it should.
+        ServerUnavailableError: It cannot be started, or does not answer with 200.
     """
     port = free_port()
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""TorchServe, to compare with: what it is told, and how it is run from the environment of the peers."""
+"""TorchServe: its settings, and running it in the environment of the peers."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from bench.environment import interpreter
+from bench.peers.environment import interpreter
 from bench.processes import HOST, free_port, running
 
 READY_WITHIN_SECONDS = 120
@@ -20,7 +20,7 @@ READY_WITHIN_SECONDS = 120
 def settings(
     model: str, port: int, management_port: int, model_settings: Mapping[str, int] | None = None
 ) -> str:
-    """Return the config.properties of TorchServe: its defaults, but for what is asked for of a model."""
+    """Return TorchServe's config.properties: the defaults, but for addresses and the settings of a model."""
     lines = [
         f"inference_address=http://{HOST}:{port}",
         f"management_address=http://{HOST}:{management_port}",
@@ -36,29 +36,29 @@ def settings(
 
 
 def arguments(archives: Path, config: Path) -> list[str]:
-    """Return what `ts.model_server` is started with to serve the archives of a folder."""
+    """Return the options with which `ts.model_server` serves the archives of a folder."""
     flags = ["--start", "--foreground", "--ncs", "--disable-token-auth"]
     return [*flags, "--model-store", str(archives), "--ts-config", str(config)]
 
 
 @contextmanager
 def serving(archive: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    """Serve an archive, and give the addresses for predictions and management once a worker has loaded it.
+    """Serve an archive, and yield the URLs for predictions and management once a worker has loaded it.
 
     Args:
         archive: A `.mar` file, named after its model.
-        folder: Where the settings and the logs go.
+        folder: Folder for settings and logs.
 
     Raises:
         PeersUnavailableError: TorchServe cannot be installed.
-        RuntimeError: No worker has become ready; the logs say why.
+        RuntimeError: No worker became ready; the logs say why.
     """
     port, management_port = free_port(), free_port()
     config = folder / "config.properties"
     config.write_text(settings(archive.stem, port, management_port))
     command = [str(interpreter()), "-m", "ts.model_server", *arguments(archive.parent, config)]
     management = f"http://{HOST}:{management_port}"
-    # A short path of its own, since the sockets of its workers are in there, and its process id.
+    # TMPDIR holds its process id and the sockets of its workers, whose paths must be short.
     with tempfile.TemporaryDirectory(prefix="ts-") as short, (folder / "output.log").open("wb") as output:
         process_options = {"stdout": output, "stderr": subprocess.STDOUT}
         environment = {"TMPDIR": short, "TEMP": short}
@@ -68,7 +68,7 @@ def serving(archive: Path, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def wait_until_ready(model: str, process: psutil.Popen, folder: Path) -> None:
-    """Wait for a worker, since TorchServe itself is up, and stays up, where each of its workers fails."""
+    """Wait for a ready worker; TorchServe itself also answers while all of its workers fail."""
     deadline = time.monotonic() + READY_WITHIN_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:

@@ -1,10 +1,10 @@
--- Posts the bodies that lie in a folder, in turn, and writes there what became of them: run by bench/wrk.py.
--- wrk counts in its thread and reports in its main one, which asks for the thread's globals by name.
+-- Posts the bodies in a folder, in turn, and writes result.json there. bench/serving/wrk.py runs it.
+-- wrk counts in a worker thread and reports in the main one, which reads the worker's globals by name.
 
 local ffi = require("ffi")
 ffi.cdef("int getpid(); int kill(int process, int signal);")
 local INTERRUPT = 2
--- Of processes that accept from one socket, one may get all the clients: opened again now and then, they spread.
+-- Where several processes accept from one socket, one may get all connections. Opening them again spreads them.
 local REQUESTS_OF_A_CONNECTION = 100
 
 local bodies, last_bodies, turn, sent, limit = {}, {}, 0, 0, 0
@@ -45,7 +45,7 @@ function response(status)
   end
   if answered == limit then
     wrk.thread:stop()
-    ffi.C.kill(ffi.C.getpid(), INTERRUPT) -- else wrk sleeps to the end of its duration
+    ffi.C.kill(ffi.C.getpid(), INTERRUPT) -- otherwise wrk sleeps to the end of its duration
   end
 end
 

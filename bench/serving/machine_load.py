@@ -1,4 +1,4 @@
-"""Whether a measurement had the machine for itself, and measuring again where it had not."""
+"""What other programs use of the machine during a measurement, and repeating one that they disturbed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,12 +6,12 @@ from typing import Protocol, TypeVar
 
 import psutil
 
-QUIET = 0.1  # cores that everything else may use
-TRIES = 3  # of a measurement, unless another number is asked for
+QUIET = 0.1  # cores that other programs may use during a measurement
+TRIES = 3  # of a measurement, by default
 
 
 class Disturbed(Protocol):
-    """A measurement that knows how many cores others used meanwhile."""
+    """A measurement with the number of cores that other programs used meanwhile."""
 
     @property
     def others(self) -> float: ...
@@ -25,7 +25,12 @@ def is_quiet(measurement: Disturbed) -> bool:
 
 
 def least_disturbed(measure: Callable[[], Measurement], tries: int = TRIES) -> Measurement:
-    """Measure, a few times where something else runs meanwhile, and return what was least disturbed."""
+    """Measure until no other program disturbs it, and return the least disturbed measurement.
+
+    Args:
+        measure: Makes one measurement.
+        tries: How many are made at most.
+    """
     found = [measure()]
     while not is_quiet(found[-1]) and len(found) < tries:
         found.append(measure())
@@ -33,19 +38,19 @@ def least_disturbed(measure: Callable[[], Measurement], tries: int = TRIES) -> M
 
 
 class Watch:
-    """What others use of the machine than this program and all that it has started."""
+    """A watch on what programs other than this one, and all that it started, use of the machine."""
 
     def __init__(self) -> None:
         self.began, self.all, self.ours = time.monotonic(), busy_seconds(), cpu_seconds(family())
 
     def others(self) -> float:
-        """Return the cores that others have used since, on average."""
+        """Return the mean number of cores that other programs have used since the watch was made."""
         others = busy_seconds() - self.all - (cpu_seconds(family()) - self.ours)
         return max(0.0, others) / (time.monotonic() - self.began)
 
 
 def busy_seconds() -> float:
-    """Return the processor time that all programs of the machine have used since it started."""
+    """Return the processor time of all programs since the machine was started."""
     times = psutil.cpu_times()
     return sum(getattr(times, kind, 0.0) for kind in ("user", "nice", "system", "irq", "softirq"))
 
@@ -60,7 +65,7 @@ def family(process: psutil.Process | None = None) -> list[psutil.Process]:
 
 
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    """Return the processor time of some processes, and of those of their children that have ended."""
+    """Return the processor time of processes and of their children that have ended."""
     total = 0.0
     for process in processes:
         try:
@@ -72,7 +77,7 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
 
 
 def megabytes(process: psutil.Process) -> float:
-    """Return the memory of a process and all that it started, each shared page counted once (PSS)."""
+    """Return the memory of a process and all that it started, with shared pages counted once (PSS)."""
     total = 0
     for member in family(process):
         try:

@@ -1,4 +1,4 @@
-"""A BentoML service that does nothing: what it takes for a request is what BentoML takes."""
+"""A BentoML service that does nothing, to measure BentoML's own time per request."""
 
 import bentoml
 from starlette.applications import Starlette
@@ -15,4 +15,4 @@ async def read(request: Request) -> JSONResponse:
 @bentoml.service(name="empty")
 @bentoml.asgi_app(Starlette(routes=[Route("/empty", read, methods=["POST"])]))
 class Empty:
-    """Reads what it is sent."""
+    """Reads requests and does nothing with them."""

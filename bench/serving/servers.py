@@ -1,28 +1,26 @@
-"""The servers that `bench.serving` compares: how each is started, and how it is sent an image."""
+"""All servers that `bench.serving` compares."""
 
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import torchserve
 from bench.bodies import Body, form
-from bench.environment import interpreter
+from bench.peers import torchserve
+from bench.peers.environment import interpreter
 from bench.processes import HOST, ROOT, free_port, python, result_of
-from bench.servers import Program, Server, ServerUnavailableError, Workload
+from bench.serving.server import Program, Server, ServerUnavailableError
+from bench.serving.workload import Workload
 
 CORES = os.cpu_count() or 1
-THREADS_FOR_REQUESTS = 4 * CORES  # of FastAPI: as many images a second as with its 40, and shorter waits
+THREADS_FOR_REQUESTS = 4 * CORES  # FastAPI answers as many images a second as with its 40, and sooner
 TUNED = {"minWorkers": 1, "maxWorkers": 1, "batchSize": 8, "maxBatchDelay": 10, "responseTimeout": 120}
-EMPTY_BENTOML = "bench.peer_bentoml:Empty"
-H11 = (
-    "--loop=asyncio",
-    "--http=h11",
-)  # what uvicorn runs on where nothing else is installed, as BentoML does
+EMPTY_BENTOML = "bench.peers.empty_bentoml:Empty"
+H11 = ("--loop=asyncio", "--http=h11")  # uvicorn without its optional packages, as BentoML runs it
 
 
 def with_peers(folder: Path = ROOT, **environment: str) -> Callable[..., Program]:
-    """Return a function that makes a program of the peers' environment from a module and its arguments."""
+    """Return a function from a module and its arguments to a program in the peers' environment."""
 
     def program(module: str, *arguments: str) -> Program:
         command = [str(interpreter()), "-m", module, *arguments]
@@ -45,18 +43,20 @@ def fastapi_program(workers: int, torch_threads: int) -> Callable[[Workload, int
             TORCH_THREADS=str(torch_threads),
             THREADS=str(THREADS_FOR_REQUESTS),
         )
-        return make("bench.peer_fastapi", "create", f"--port={port}", f"--workers={workers}")
+        return make("bench.peers.fastapi_server", "create", f"--port={port}", f"--workers={workers}")
 
     return program
 
 
 def empty_fastapi_program(*options: str) -> Callable[[Workload, int, Path], Program]:
-    return lambda _, port, __: with_peers()("bench.peer_fastapi", "create_empty", f"--port={port}", *options)
+    return lambda _, port, __: with_peers()(
+        "bench.peers.fastapi_server", "create_empty", f"--port={port}", *options
+    )
 
 
 def litserve_program(workload: Workload, port: int, _: Path) -> Program:
     options = [f"--preparation={workload.preparation}", f"--port={port}", f"--workers={CORES}"]
-    return with_peers()("bench.peer_litserve", str(workload.folder), *options)
+    return with_peers()("bench.peers.litserve_server", str(workload.folder), *options)
 
 
 def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload, int, Path], Program]:
@@ -66,7 +66,7 @@ def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload,
         archive(workload, folder)
         config = folder / "config.properties"
         config.write_text(torchserve.settings(workload.model, port, free_port(), model_settings))
-        # It keeps the number of its process in the temporary folder, and starts only once for each.
+        # TorchServe keeps its process id in the temporary folder, and refuses to start where it finds one.
         make = with_peers(folder, TMPDIR=str(folder))
         return make("ts.model_server", *torchserve.arguments(folder, config))
 
@@ -74,14 +74,14 @@ def torchserve_program(model_settings: Mapping[str, int]) -> Callable[[Workload,
 
 
 def archive(workload: Workload, folder: Path) -> None:
-    """Write the archive from which TorchServe serves a model, of the model's name, into a folder."""
+    """Write the archive from which TorchServe serves a model, named after the model, into a folder."""
     preparation = folder / "preparation"
     preparation.write_text(workload.preparation)
     arguments = {
         "model-name": workload.model,
         "version": "1.0",
         "serialized-file": workload.folder / "model.pt",
-        "handler": ROOT / "bench" / "peer_torchserve.py",
+        "handler": ROOT / "bench" / "peers" / "torchserve_handler.py",
         "extra-files": f"{workload.folder / 'labels.json'},{preparation}",
         "export-path": folder,
     }
@@ -90,7 +90,7 @@ def archive(workload: Workload, folder: Path) -> None:
 
 
 def as_form(file_field: str, **fields: str) -> Callable[[Workload, bytes], Body]:
-    """Return a function that makes a form with an image, and other fields where they are asked for."""
+    """Return a function that makes a form with an image and other fields."""
 
     def body(workload: Workload, image: bytes) -> Body:
         filled = {name: value.format(model=workload.model) for name, value in fields.items()}
@@ -100,10 +100,12 @@ def as_form(file_field: str, **fields: str) -> Callable[[Workload, bytes], Body]
 
 
 def as_it_is(workload: Workload, image: bytes) -> Body:
+    """Return an image file as the whole body of a request."""
     return Body(workload.media_type, image)
 
 
 def at(path: str) -> Callable[[Workload], str]:
+    """Return a function from a workload to a path, in which {model} is its model."""
     return lambda workload: path.format(model=workload.model)
 
 

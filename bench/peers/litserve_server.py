@@ -1,4 +1,4 @@
-"""A LitServe program that serves a model, run by `bench.serving` in the environment of the peers."""
+"""A LitServe server of a model, run by `bench.serving` in the environment of the peers."""
 
 import argparse
 from pathlib import Path
@@ -7,14 +7,14 @@ import litserve
 import torch
 from torch import Tensor
 
-from bench.peer_model import PlainModel
+from bench.peers.model import PlainModel
 
-BATCH = 8
+MAX_BATCH_SIZE = 8
 BATCH_TIMEOUT_SECONDS = 0.01
 
 
 class Classify(litserve.LitAPI):
-    """A worker that decodes and classifies what LitServe hands it, in batches."""
+    """LitServe's interface to the model: decodes each request, and classifies batches of them."""
 
     def __init__(self, folder: Path, preparation: str, **options) -> None:
         super().__init__(**options)
@@ -45,7 +45,7 @@ def main() -> None:
     api = Classify(
         options.folder,
         options.preparation,
-        max_batch_size=BATCH,
+        max_batch_size=MAX_BATCH_SIZE,
         batch_timeout=BATCH_TIMEOUT_SECONDS,
         api_path="/classify",
     )
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="python -m bench.peer_litserve", description=__doc__)
+    options = argparse.ArgumentParser(prog="python -m bench.peers.litserve_server", description=__doc__)
     options.add_argument("folder", type=Path, help="of the model")
     options.add_argument("--preparation", required=True, help="digits or photograph")
     options.add_argument("--port", type=int, required=True)

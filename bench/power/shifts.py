@@ -1,4 +1,4 @@
-"""The shifts that `bench.power` looks for, and what a model says of the images that they make."""
+"""The shifts whose detection `bench.power` measures."""
 
 import argparse
 import zipfile
@@ -28,14 +28,14 @@ from vision.models.classifier import Classifier
 NO_SHIFT = "no shift"
 STRENGTHS = ("small", "medium", "large")
 
-# Small, medium, large. Those of noise, rotation and translation, and of the knock-out, are the paper's.
+# Small, medium, large. The paper has the same for noise, rotation and translation, and for the knock-out.
 CORRUPTIONS: Mapping[str, tuple[Corrupt, str, tuple[float, float, float]]] = {
     "Gaussian noise": (gaussian_noise, "of 255", (1, 10, 100)),
     "Gaussian blur": (blur, "pixels", (0.5, 1, 2)),
     "rotation": (rotation, "degrees", (10, 40, 90)),
     "translation": (translation, "of the width", (0.05, 0.2, 0.4)),
 }
-KNOCKED_OUT = (0.1, 0.5, 1.0)  # share of a class that is left out
+KNOCKED_OUT = (0.1, 0.5, 1.0)  # share of the images of a class that is removed
 KNOCKED_OUT_CLASS = 0
 
 
@@ -46,18 +46,18 @@ def predictor(model: Classifier) -> Predict:
 def every_shift(
     predict: Predict, digits: Digits, foreign: Foreign | None, *, seed: int
 ) -> Iterator[Condition]:
-    """Give every shift, the first of them none.
+    """Yield every shift; the first is no shift.
 
     Args:
         predict: Takes uint8 (N, 1, 28, 28), returns softmax outputs and features.
-        digits: Every digit that training never saw, N of them.
-        foreign: Other images, where there are any.
-        seed: Of noise, angles and steps.
+        digits: All N digits that training has not seen.
+        foreign: Images of other things, if there are any.
+        seed: Of noise, angles and translations.
 
     Source:
-        Rabanser, Günnemann, Lipton, Failing Loudly (2019), section 4, with the parameters of its code. There
-        rotation, translation, shear and zoom (and flips, but for the small one) are one image shift. Blur is
-        not in the paper.
+        Rabanser, Günnemann, Lipton, Failing Loudly (2019), section 4, with the parameters of its code. The
+        paper combines rotation, translation, shear and zoom (and flips, unless small) to one image shift, and
+        has no blur.
     """
     images = digits.images.unsqueeze(1)  # (N, 1, 28, 28)
     sharp = Outputs.of(predict, images)
@@ -76,16 +76,16 @@ def every_shift(
 
 
 def fetch_fashion(folder: Path) -> Foreign:
-    """Return the test images of Fashion-MNIST, downloaded to a folder unless they lie there.
+    """Return the test images of Fashion-MNIST, downloaded to a folder unless it holds them.
 
     Raises:
-        DatasetUnavailableError: They cannot be had.
+        DatasetUnavailableError: They can be neither read nor downloaded.
     """
     return Foreign("Fashion-MNIST", fetch_fashion_mnist(folder).unsqueeze(1))
 
 
 def read_foreign(path: str) -> Foreign:
-    """Return the images of a NumPy file, by the file's name.
+    """Return the images of a NumPy file, under the file's name.
 
     Raises:
         argparse.ArgumentTypeError: It cannot be read, or does not hold `images` (N, 28, 28), uint8.

@@ -1,6 +1,7 @@
-"""frouros' MMD, run by `bench.drift` in an environment of its own: its pins exclude this project's packages.
+"""Time of frouros' MMD, run by `bench.drift` in an environment of its own.
 
-It takes a `.npz` with `reference`, `batch` and `lengthscale`, and prints what it measured as JSON.
+frouros' pins exclude this project's packages, so nothing of this project is imported here. The program takes
+a `.npz` with `reference`, `batch` and `lengthscale`, and prints the measurement as JSON.
 """
 
 import argparse
@@ -22,7 +23,7 @@ def main() -> None:
     permutations = PermutationTestDistanceBased(
         num_permutations=options.n_permutations,
         num_jobs=1,
-        method="conservative",  # its name for (1 + how many reach it) / (1 + permutations)
+        method="conservative",  # (1 + permutations that reach the score) / (1 + permutations)
         random_state=0,
         name="test",
     )
@@ -33,7 +34,7 @@ def main() -> None:
     distance, logs = detector.compare(X=batch)
     found = {
         "seconds": time.perf_counter() - start,
-        "score": float(distance.distance),  # unbiased, and without the diagonal, as ours
+        "score": float(distance.distance),  # unbiased and without the diagonal, like ours
         "p_value": float(logs["test"]["p_value"]),
         "megabytes": (peak_memory() - before) / 1024,
     }
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def peak_memory() -> int:
-    """Return the peak of this process's memory and of the largest one that it has waited for, in kB."""
+    """Return the peak memory of this process plus that of its largest ended child, in kB."""
     return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 

@@ -1,7 +1,8 @@
-"""`python -m bench.load`: send one request again and again, and print as JSON how long the answers took.
+"""`python -m bench.load`: send one request again and again, and print the times of the answers as JSON.
 
-It is for the other benchmarks: a process of its own, and the standard library's client, which is lean, since
-on the same cores what the sender takes would look like the service's. `cores` says how much that was.
+Other benchmarks start it. It is a process of its own and uses the standard library's small HTTP client,
+because it shares its cores with the service: the time that it takes would look like the service's. `cores`
+in its output says how much processor time it took.
 """
 
 import argparse
@@ -20,12 +21,12 @@ ANSWERED_WITHIN_SECONDS = 120
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the requests that count.
+    """Times of the answers that came between --begin and --end.
 
     Attributes:
-        seconds: How long each good answer took.
-        errors: Requests that got another answer, or none.
-        cores: How many cores it took to send them.
+        seconds: Time of each answer with status 200.
+        errors: Number of requests with another answer, or none.
+        cores: Processor time of this program per second.
     """
 
     seconds: list[float]
@@ -42,7 +43,7 @@ def main() -> int:
     cores = time.process_time() / (time.monotonic() - started)
     good = [seconds for seconds, is_good in answers if is_good]
     outcome = json.dumps(asdict(Outcome(good, len(answers) - len(good), cores)))
-    with suppress(BrokenPipeError):  # whoever asked was interrupted, and has gone
+    with suppress(BrokenPipeError):  # the benchmark that started this program was interrupted
         print(outcome, flush=True)
     return 0
 
@@ -51,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     options.add_argument("--address", required=True, help="HOST:PORT of the service")
     options.add_argument("--path", required=True, help="the endpoint")
-    options.add_argument("--body", type=Path, required=True, help="a file with what to send")
+    options.add_argument("--body", type=Path, required=True, help="file that holds the body of the request")
     options.add_argument("--content-type", required=True, help="of the body")
     options.add_argument("--clients", type=int, default=1, help="each sends one request after the other")
-    # The clock that Python calls monotonic is the same in every process of a machine.
+    # time.monotonic() is the same in every process of a machine.
     options.add_argument(
         "--begin", type=float, required=True, help="answers count from this time.monotonic()"
     )
@@ -65,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def send(options: argparse.Namespace, body: bytes) -> list[tuple[float, bool]]:
-    """Return how long each answer that counts took, and whether it was a good one."""
+    """Return the time of each answer that counts, and whether its status was 200."""
     connection = http.client.HTTPConnection(options.address, timeout=ANSWERED_WITHIN_SECONDS)
     headers = {"Content-Type": options.content_type}
     answers = []

@@ -1,4 +1,4 @@
-"""An honest baseline: the permutation test as one matrix product over the whole pooled sample."""
+"""A simple baseline: the permutation test as one matrix product over the whole pooled sample."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ def dense_permutation_test(
 ) -> tuple[float, float]:
     """Return the unbiased MMD² and its permutation p-value.
 
-    It keeps the kernel matrix of all n + m samples, and multiplies it with one column a permutation.
+    It keeps the kernel matrix of all n + m samples and multiplies it by one column per permutation.
 
     Args:
         reference: Shape (n, d).
         batch: Shape (m, d).
-        kernel: From distances to kernel values.
-        n_permutations: How many.
+        kernel: Turns distances into kernel values.
+        n_permutations: Number of permutations.
     """
     n, m = len(reference), len(batch)
     pooled = torch.cat([reference, batch]).double()

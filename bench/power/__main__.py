@@ -1,17 +1,17 @@
-"""`python -m bench.power`: how often the drift tests find what has happened to MNIST's digits.
+"""`python -m bench.power`: how often the drift tests detect shifts of MNIST's digits.
 
-Each run deals the held-out digits out anew, a thousand to the reference and the rest to be shifted, all of
-them, and tested in batches of m. The power of a detector is the share of runs in which its p-value is at
-most 0.05; where nothing is shifted, that share must be near 0.05.
+Each run splits the held-out digits anew: a thousand are the reference, all others are shifted and tested in
+batches of m. The power of a detector is the share of runs in which its p-value is at most 0.05. Without a
+shift, that share must be near 0.05.
 
-It needs the digit classifier in the BentoML store, as `scripts/serve` or `python -m train mnist` leave it
-there, and takes the data set that this was trained on. Of the 5,000 digits that need no download, a thousand
-are left to be shifted: once some are knocked out, too few for m = 1,000, where their cells stay empty.
+It needs the digit classifier in the BentoML store, which `scripts/serve` or `python -m train mnist` puts
+there, and uses the data set on which that was trained. Of the 5,000 digits that need no download, a thousand
+are left to be shifted. After a knock-out these are too few for m = 1,000, and the cell in the table is empty.
 
 Source:
-    Rabanser, Günnemann, Lipton, Failing Loudly (2019, arXiv 1810.11953), whose best rows are printed beside
-    ours. They are not measured alike: theirs are means over MNIST and CIFAR-10, over their own shifts, with
-    several at once and adversarial images among them, and over 10, 50 and 100 % of the images shifted.
+    Rabanser, Günnemann, Lipton, Failing Loudly (2019, arXiv 1810.11953). The paper's best rows are printed
+    beside ours, but are not measured alike: they are means over MNIST and CIFAR-10, over shifts of their own,
+    also combined and adversarial ones, and over 10, 50 and 100 % of the images shifted.
 """
 
 import argparse
@@ -20,17 +20,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import bentoml
 import numpy as np
 import torch
 import yaml
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.power_tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
-from bench.shifts import every_shift, fetch_fashion, predictor, read_foreign
+from bench.power.shifts import every_shift, fetch_fashion, predictor, read_foreign
+from bench.power.tables import DEFAULT, DETECTORS, SIZES, Power, as_json, show
+from bento import catalogue
 from drift import Kernel, Reference, mmd_permutation_test
 from drift.two_sample.ks import ks_test
 from drift.two_sample.label_shift import label_shift_test
@@ -42,6 +41,7 @@ from train.mnist import LENGTHSCALE_DIGITS
 from vision.errors import ModelNotLoadedError
 from vision.models.classifier import Classifier, load_classifier
 
+MODEL = "mnist"
 N_REFERENCE = 1000
 
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ModelNotLoadedError, DatasetUnavailableError) as error:
         print("error:", *error.args, file=sys.stderr)
         return 2
-    foreign = options.ood or fashion_or_nothing(options.data)
+    foreign = options.ood or fashion_or_none(options.data)
     power = measure(model, data, foreign, sizes=options.m, runs=options.runs, seed=options.seed)
     console = Console(width=110, highlight=False, markup=False)
     console.print(f"{model.tag}, {data.name}; {options.runs} runs, seed {options.seed}, n={N_REFERENCE}")
@@ -103,31 +103,34 @@ def batch_size(text: str) -> int:
 
 
 def writable(text: str) -> Path:
-    if not Path(text).parent.is_dir():  # better said now than after all runs
+    if not Path(text).parent.is_dir():  # found before the runs, which take long
         raise argparse.ArgumentTypeError(f"there is no folder {Path(text).parent}")
     return Path(text)
 
 
 def load_model(folder: Path | None) -> Classifier:
-    """Return a digit classifier from its folder in the store, the newest one unless it is said.
+    """Return a digit classifier of the store.
+
+    Args:
+        folder: Its folder in the store; None for the newest digit classifier.
 
     Raises:
         ModelNotLoadedError: There is none, or it cannot be used.
     """
+    if folder is None:
+        return catalogue.load(MODEL)
     try:
-        folder = folder or Path(bentoml.models.get("mnist:latest").path)
         facts = yaml.safe_load((folder / "model.yaml").read_text())
         name, version, metadata = (facts[key] for key in ("name", "version", "metadata"))
-    except NotFound as error:
-        raise ModelNotLoadedError("The store holds no mnist. Run `python -m train mnist` first.") from error
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ModelNotLoadedError(f"{folder} is no model of the store: {error}") from error
-    if name != "mnist":
-        raise ModelNotLoadedError(f"The shifts are of digits, and {name} is not about these.")
+    if name != MODEL:
+        raise ModelNotLoadedError(f"The shifts are of digits, and {name} does not classify digits.")
     return load_classifier(folder, name, version, metadata)
 
 
-def fashion_or_nothing(folder: Path) -> Foreign | None:
+def fashion_or_none(folder: Path) -> Foreign | None:
+    """Return Fashion-MNIST; where it cannot be had, say so."""
     try:
         return fetch_fashion(folder)
     except DatasetUnavailableError as error:
@@ -144,9 +147,9 @@ def measure(
     runs: int,
     seed: int,
 ) -> Power:
-    """Test a batch of every shift and size in every run, with every detector.
+    """Return the power of every detector for every shift and batch size.
 
-    The batches of one run and shift lie in each other, the small ones in the large ones.
+    In one run, the small batches of a shift are parts of the large ones.
     """
     predict = predictor(model)
     shifts = list(every_shift(predict, data.held_out, foreign, seed=seed))
@@ -181,9 +184,9 @@ def fit(sharp: Outputs, training_features: Tensor, max_batch: int, seed: int) ->
 
 
 def p_values(reference: Reference, batch: Outputs, seed: int) -> list[float]:
-    """Return the p-value of each detector, in their order."""
+    """Return the p-value of each detector, in the order of DETECTORS."""
     mmd = mmd_permutation_test(reference, batch.features)
-    # One of those that are aggregated is the Gaussian kernel with the lengthscale as it is.
+    # One of the aggregated kernels is the Gaussian with the reference's own lengthscale.
     plain = Kernel("gaussian", reference.lengthscale)
     (gaussian,) = (found for found in mmd.kernels if found.kernel == plain)
     ks = ks_test(reference.probabilities, batch.probabilities)

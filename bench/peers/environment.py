@@ -1,6 +1,6 @@
-"""The environment of the peers: their packages, beside the torch and Pillow that this project has.
+"""The Python environment of the peers: their own packages, and this project's torch and Pillow.
 
-It lies in a folder of the checkout that git ignores, and is made again when a pin changes.
+It is a folder in the checkout that git ignores, and is made again when a pin changes.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ PEERS = (
     "torchserve==0.12.0",
     "uvicorn[standard]==0.54.0",
 )
-WITHOUT_DEPENDENCIES = ("captum==0.9.0",)  # which TorchServe imports; it would install torch again
-SHARED = ("pillow",)  # so that decoding takes as long
+WITHOUT_DEPENDENCIES = ("captum==0.9.0",)  # TorchServe imports it; its dependencies would install torch again
+SHARED = ("pillow",)  # installed in this project's version, for equally fast decoding
 
 
 class PeersUnavailableError(Exception):
@@ -33,7 +33,7 @@ class PeersUnavailableError(Exception):
 
 
 def interpreter() -> Path:
-    """Return the Python of the peers' environment, which is made where it is missing.
+    """Return the Python interpreter of the peers' environment, which is made if it is missing.
 
     Raises:
         PeersUnavailableError: It cannot be made.
@@ -44,8 +44,9 @@ def interpreter() -> Path:
     return made
 
 
-@cache  # a failure too, since without a network each try takes long
+@cache  # keeps a failure too, since each attempt without a network takes long
 def make() -> Path | PeersUnavailableError:
+    """Return the interpreter, or the error where the environment cannot be made."""
     home = Path(sysconfig.get_path("purelib"))
     pins = [*PEERS, *(f"{name}=={version(name)}" for name in SHARED)]
     key = hashlib.sha256("\n".join([*pins, *WITHOUT_DEPENDENCIES, str(home)]).encode()).hexdigest()[:16]
@@ -69,7 +70,7 @@ def install(folder: Path, interpreter: Path, pins: list[str], home: Path) -> Non
     uv([*into, *pins])
     uv([*into, "--no-deps", *WITHOUT_DEPENDENCIES])
     (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "project.pth").write_text(f"{home}\n")  # comes after the environment's own packages
+    (packages / "project.pth").write_text(f"{home}\n")  # searched after the environment's own packages
 
 
 def uv(arguments: list[str]) -> None:

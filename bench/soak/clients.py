@@ -1,4 +1,4 @@
-"""Clients as a service in the open has them: good ones, mistaken ones, slow ones, and those that leave."""
+"""Clients like those of a public service: good ones, mistaken ones, slow ones, and ones that leave."""
 
 import random
 import time
@@ -10,23 +10,23 @@ from bench.questions import BUSY, Question
 from bench.wire import Answer, NoAnswerError, Wire
 
 BROKEN_OFF, LOST = "broken off", "lost"
-MALFORMED = "malformed: "  # and the family, in the name of what is
-GOOD_SHARE, LEAVING_SHARE = 0.5, 0.1  # of what the quick clients send; the rest is malformed
-WHOLE_SHARE = 0.2  # of the requests whose clients leave
-PIECES, SLOW_SECONDS = 10, 1.0  # in which a slow client sends a request
-HELD_SECONDS = 1.0  # by a client that opens a connection and says next to nothing
+MALFORMED = "malformed: "  # followed by the family, the kind of a malformed request
+GOOD_SHARE, LEAVING_SHARE = 0.5, 0.1  # of the requests of quick clients; the others are malformed
+WHOLE_SHARE = 0.2  # of the requests whose clients leave: those that were sent completely
+PIECES, SLOW_SECONDS = 10, 1.0  # number of pieces, and time, of a request that is sent slowly
+HELD_SECONDS = 1.0  # for which a client keeps a connection open on which it sends next to nothing
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What became of a request.
+    """A request and its outcome.
 
     Attributes:
         kind: What was sent.
-        outcome: The status of the answer, or that it was broken off by the client, or lost.
-        seconds: How long the answer took.
-        complaint: What is wrong with it, if anything.
-        endpoint: Where a whole and good request was sent; empty for any other.
+        outcome: The status of the answer, BROKEN_OFF if the client left, or LOST if there was no answer.
+        seconds: Time of the answer.
+        complaint: What is wrong with the answer; empty if nothing is.
+        endpoint: The path of a good request that was sent completely; empty for any other.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Visit:
 
 
 class Client:
-    """Somebody who sends one request after the other, drawn from a seed."""
+    """A client that sends random requests, one after the other."""
 
     def __init__(self, address: tuple[str, int], questions: Sequence[Question], seed: int) -> None:
         self.wire = Wire(*address)
@@ -47,9 +47,9 @@ class Client:
         self.slow = [kind for kind in KINDS if kind.is_slow]
 
     def visit_with_everything(self) -> list[Visit]:
-        """Send one request of each kind that is quickly answered.
+        """Send one request of each kind that is answered quickly.
 
-        Metrics come first, since for them alone the service has as many threads as are asking at a time.
+        Metrics come first, since only for them does the service start a thread for each request at a time.
         """
         asked = [self.ask(question) for question in reversed(self.questions)]
         mistaken = [self.mistaken(kind) for kind in self.quick]
@@ -57,13 +57,13 @@ class Client:
         return asked + mistaken
 
     def ask(self, question: Question) -> Visit:
-        """Send something whose answer is known."""
+        """Send a request with a known answer."""
         return self.answered(
             question.name, question.complaint, lambda: self.wire.ask(question.sent), question.endpoint
         )
 
     def ask_slowly(self) -> Visit:
-        """Send something whose answer is known, in pieces with pauses between them."""
+        """Send a request with a known answer, in pieces with pauses between them."""
         question = self.generator.choice(self.questions)
 
         def send() -> Answer:
@@ -76,25 +76,27 @@ class Client:
         return self.answered("slowly sent", question.complaint, send, question.endpoint)
 
     def err(self) -> Visit:
-        """Send something malformed."""
+        """Send a malformed request."""
         return self.mistaken(self.generator.choice(self.quick))
 
     def keep_waiting(self) -> Visit:
-        """Send a request whose end never comes, and wait for what the service says to that."""
+        """Send a request whose end never comes, and wait for the answer to that."""
         return self.mistaken(self.generator.choice(self.slow))
 
     def mistaken(self, kind: Kind) -> Visit:
+        """Send a malformed request of a kind."""
+
         def complaint(answer: Answer) -> str:
             return "" if answer.status == BUSY else kind.complaint(answer)
 
         sent = kind.make(self.generator)
         visit = self.answered(f"{MALFORMED}{kind.family}", complaint, lambda: self.wire.ask(sent))
-        if kind.family == "messages":  # of which the end is where the service and the sender disagree
+        if kind.family == "messages":  # the service may see its end elsewhere, and answer the rest
             self.wire.close()
         return visit
 
     def leave(self) -> Visit:
-        """Send all or a part of a request, and go without waiting for the answer."""
+        """Send all or a part of a request, and leave without waiting for the answer."""
         question = self.generator.choice(self.questions)
         whole = len(question.sent)
         length = whole if self.generator.random() < WHOLE_SHARE else self.generator.randrange(1, whole)
@@ -102,16 +104,18 @@ class Client:
         return self.broken_off("left midway", question.endpoint if length == whole else "")
 
     def hold(self) -> Visit:
-        """Open a connection, send a few bytes or none, and leave it so for a while."""
+        """Open a connection, send a few bytes or none, and keep it open for a while."""
         self.begin(self.generator.choice([b"", b"GET", b"POST /classify HTTP/1.1\r\nHost: x\r\n"]))
         time.sleep(HELD_SECONDS)
         return self.broken_off("half-open")
 
     def begin(self, sent: bytes) -> None:
+        """Send bytes on a new connection."""
         self.wire.close()
         self.wire.send(sent)
 
     def broken_off(self, kind: str, endpoint: str = "") -> Visit:
+        """Close the connection, and return the visit that ends so."""
         self.wire.close()
         return Visit(kind, BROKEN_OFF, 0, endpoint=endpoint)
 
@@ -122,6 +126,7 @@ class Client:
         send: Callable[[], Answer],
         endpoint: str = "",
     ) -> Visit:
+        """Return the visit in which `send` sends a request and returns its answer."""
         began = time.perf_counter()
         try:
             answer = send()
@@ -131,10 +136,12 @@ class Client:
         return Visit(kind, str(answer.status), seconds, complaint(answer), endpoint)
 
     def visit_quickly(self) -> Visit:
+        """Send a random request that takes no time by itself."""
         draw = self.generator.random()
         if draw < GOOD_SHARE:
             return self.ask(self.generator.choice(self.questions))
         return self.leave() if draw < GOOD_SHARE + LEAVING_SHARE else self.err()
 
     def visit_slowly(self) -> Visit:
+        """Send a random request that takes its time."""
         return self.generator.choice([self.ask_slowly, self.keep_waiting, self.hold])()

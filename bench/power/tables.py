@@ -1,4 +1,4 @@
-"""What `bench.power` found, as tables beside the rows of Failing Loudly, and as JSON."""
+"""The results of `bench.power`, as tables beside the rows of Failing Loudly, and as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class Power:
-    """Which tests found a shift.
+    """The tests that raised an alarm.
 
     Attributes:
-        shifts: Names of the S shifts, the first of them none.
-        sizes: The M sizes of a batch.
-        alarms: Shape (runs, S, M, detectors), runs at least 2: 1 where p ≤ alpha, else 0; NaN, in every run,
-            where one of them had fewer images than the batch takes.
+        shifts: Names of the S shifts; the first is no shift.
+        sizes: The M batch sizes.
+        alarms: Shape (runs, S, M, detectors), at least 2 runs: 1 where p ≤ alpha, else 0; NaN in all runs of
+            a shift and size if one of them had too few images for the batch.
     """
 
     shifts: Sequence[str]
@@ -48,7 +48,7 @@ class Power:
 
     @classmethod
     def of(cls, shifts: Sequence[str], sizes: Sequence[int], p_values: Floats) -> "Power":
-        """Return it of p-values, shape (runs, S, M, detectors), NaN where there were too few images."""
+        """Return the power from p-values (runs, S, M, detectors), NaN where there were too few images."""
         missing = np.isnan(p_values).any(axis=0)
         return cls(shifts, sizes, np.where(missing, np.nan, p_values <= ALPHA))
 
@@ -68,18 +68,18 @@ class Power:
 
     @property
     def standard_errors(self) -> Floats:
-        """Those of the means, shape (M, detectors), from run to run: in one run all share a reference."""
+        """Standard errors of the means, shape (M, detectors), over runs: one run has one reference."""
         by_run = np.nanmean(self.alarms[:, 1:], axis=1)
         return by_run.std(axis=0, ddof=1) / self.runs**0.5
 
     def left_out(self, column: int) -> list[str]:
-        """Return the shifts that are not in the mean of a size."""
+        """Return the shifts that could not be measured with a batch size, given by its index."""
         rates = self.rates[1:, column, 0]
         return [name for name, rate in zip(self.shifts[1:], rates, strict=True) if np.isnan(rate)]
 
 
 def show(power: Power, detector: str, console: Console) -> None:
-    """Print a table of all detectors, what to know of it, and a table of each shift for one of them."""
+    """Print a table of all detectors, notes on it, and a table of all shifts for one detector."""
     console.print(table_of_detectors(power))
     for note in notes(power):
         console.print(note)
@@ -87,7 +87,7 @@ def show(power: Power, detector: str, console: Console) -> None:
 
 
 def table_of_detectors(power: Power) -> Table:
-    """Return the mean power of each detector, the paper's rows, and by how much ours are higher."""
+    """Return a table of the mean power of each detector, the paper's rows, and the differences."""
     table = empty_table(f"Mean power over all shifts, alpha {ALPHA:g}", "detector", power.sizes)
     for label, means in zip(DETECTORS.values(), power.means.T, strict=True):
         table.add_row(label, *map(rate, means))
@@ -103,7 +103,7 @@ def table_of_detectors(power: Power) -> Table:
 
 
 def table_of_shifts(power: Power, detector: str) -> Table:
-    """Return the power of one detector by shift, and its false alarms."""
+    """Return a table of the power of one detector for each shift, and of its false alarms."""
     table = empty_table(f"{DETECTORS[detector]}, by shift", "shift", power.sizes)
     rates = power.rates[:, :, list(DETECTORS).index(detector)]
     for name, row in zip(power.shifts[1:], rates[1:], strict=True):
@@ -127,7 +127,7 @@ def difference(value: float) -> str:
 
 
 def notes(power: Power) -> Iterator[str]:
-    """Give what a reader of the first table must know, a sentence or two each."""
+    """Yield the notes that a reader of the first table needs."""
     yield NOT_ALIKE
     total = len(power.shifts) - 1
     for column, m in enumerate(power.sizes):
@@ -148,6 +148,7 @@ def notes(power: Power) -> Iterator[str]:
 
 
 def interval(runs: int, share: float) -> str:
+    """Return the 95 % confidence interval of a rate that was found in a share of the runs, in words."""
     found = round(runs * share)
     low, high = stats.binomtest(found, runs).proportion_ci(method="wilson")
     return f"{found} of {runs} runs mean {low:.2f} to {high:.2f}"

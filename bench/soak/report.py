@@ -1,4 +1,4 @@
-"""What a soak found: how many requests of each kind were answered, how and when, and what is wrong."""
+"""Tables of a soak's requests and of the service's footprint, and complaints in words."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Column, Table
 
-from bench.clients import BROKEN_OFF, LOST, Visit
 from bench.footprint import Footprint, megabytes
 from bench.questions import BUSY
+from bench.soak.clients import BROKEN_OFF, LOST, Visit
 
-MOST_BUSY = 0.01  # of the answers
-EXAMPLES = 10  # of wrong answers that are printed
+MOST_BUSY = 0.01  # share of the answers that may be BUSY
+EXAMPLES = 10  # wrong answers that are printed, at most
 COLUMNS = ("sent", "answered", BROKEN_OFF, LOST, "wrong", "p50", "p99")
 
 
 def visit_table(visits: Sequence[Visit]) -> Table:
-    """Return a table of requests by kind and status."""
+    """Return a table of requests by kind and outcome."""
     table = Table("requests", *(Column(name, justify="right", no_wrap=True) for name in COLUMNS))
     kinds = defaultdict[str, list[Visit]](list)
     for visit in visits:
@@ -43,7 +43,7 @@ def cells(visits: Sequence[Visit]) -> list[str]:
 
 
 def footprint_table(before: Footprint, after: Footprint) -> Table:
-    """Return a table of what the service took after the warm-up and at the end."""
+    """Return a table of the service's resources after the warm-up and at the end."""
     times = (Column(name, justify="right") for name in ("after warm-up", "at the end"))
     table = Table("of the service", *times)
     table.add_row("memory", megabytes(before.memory), megabytes(after.memory))
@@ -53,7 +53,7 @@ def footprint_table(before: Footprint, after: Footprint) -> Table:
 
 
 def complaints(visits: Sequence[Visit]) -> list[str]:
-    """Say what is wrong with answers: those that are not right, and too many that put the client off."""
+    """Return complaints in words: wrong answers, and too many that say the service is busy."""
     found = [visit.complaint for visit in visits if visit.complaint]
     wrong = [f"... and {len(found) - EXAMPLES:,} more"] if len(found) > EXAMPLES else []
     defects = Counter(visit.outcome for visit in visits if is_defect(visit.outcome))

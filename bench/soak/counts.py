@@ -1,4 +1,4 @@
-"""What a service says that it has answered, beside what its clients say that they were."""
+"""The service's own counts of its answers, compared with the answers that its clients got."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bench.clients import MALFORMED, Visit
 from bench.malformed.kinds import request
 from bench.questions import UnfitServiceError
+from bench.soak.clients import MALFORMED, Visit
 from bench.wire import Wire
 
-UNCOUNTED = "/metrics"  # the endpoint whose requests BentoML does not count
-TWICE = f"{MALFORMED}messages"  # what may be answered, and then refused for what follows it
+UNCOUNTED = "/metrics"  # BentoML does not count requests of this endpoint
+TWICE = f"{MALFORMED}messages"  # such a request may be answered, and what follows it refused
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a service has counted since it was started.
+    """Numbers of answers that a service has counted.
 
     Attributes:
-        good: Answers with a 200 of each endpoint.
-        problems: Problem documents, those included that answer what is no HTTP.
+        good: Answers with status 200, by endpoint.
+        problems: Problem documents, also those that answer what is not HTTP.
     """
 
     good: dict[str, int]
@@ -29,11 +29,11 @@ class Counts:
 
     @classmethod
     def of(cls, wire: Wire) -> "Counts":
-        """Return what a service has counted until now, in all its workers.
+        """Return what all workers of a service have counted since it was started.
 
         Raises:
             NoAnswerError: There is no answer.
-            UnfitServiceError: The answer is another.
+            UnfitServiceError: The answer has another status than 200.
         """
         answer = wire.ask(request("GET", "/metrics"))
         wire.close()
@@ -49,20 +49,22 @@ class Counts:
         return cls(good, sum(int(sample.value) for sample in refused))
 
     def since(self, before: "Counts") -> "Counts":
+        """Return the differences to earlier counts."""
         good = {endpoint: count - before.good.get(endpoint, 0) for endpoint, count in self.good.items()}
         return Counts(good, self.problems - before.problems)
 
 
 def samples(family: Metric | None) -> list:
+    """Return the samples of a counter, none if there is no such counter."""
     found = family.samples if family is not None else []
     return [sample for sample in found if sample.name.endswith("_total")]
 
 
 def unaccounted(visits: Sequence[Visit], counted: Counts) -> list[str]:
-    """Say which answers the service has counted and nobody got, or the other way round.
+    """Return in words which counts of a service do not agree with the answers that its clients got.
 
-    A good answer may be missing to somebody who left once all of the request was sent, a problem document
-    also to whoever left before.
+    A good answer may be missing for each client that left after its request was sent completely, a problem
+    document also for each client that left earlier.
     """
     found = []
     for endpoint in sorted({visit.endpoint for visit in visits} - {"", UNCOUNTED}):
@@ -76,10 +78,12 @@ def unaccounted(visits: Sequence[Visit], counted: Counts) -> list[str]:
 
 
 def answered(visits: Iterable[Visit]) -> list[Visit]:
+    """Return the visits that got an answer."""
     return [visit for visit in visits if visit.outcome.isdigit()]
 
 
 def outside(counted: int, got: int, unseen: int, what: str) -> list[str]:
+    """Return a complaint unless the count is that of answers that arrived, and of some that may be lost."""
     if got <= counted <= got + unseen:
         return []
     return [f"{counted:,} {what} were counted, and {got:,} arrived; of others, {unseen:,} may have been lost"]

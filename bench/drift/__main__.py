@@ -1,7 +1,8 @@
 """`python -m bench.drift`: the time, memory and result of one p-value, ours beside those of peers.
 
-All get the same features, the same kernel with the same lengthscale, as many permutations and one thread, and
-a process of their own. Fitting is not in the time, since a reference is fitted once; it is printed below.
+All get the same features, the same kernel with the same lengthscale, the same number of permutations, one
+thread and a process of their own. Times do not include fitting, since a reference is fitted once; the time
+of that is printed below the table.
 """
 
 import argparse
@@ -27,30 +28,30 @@ from torchdrift.detectors import KernelMMDDriftDetector
 from torchdrift.detectors.mmd import GaussianKernel
 from tqdm import tqdm
 
-from bench.dense import dense_permutation_test
+from bench.drift.dense import dense_permutation_test
 from drift import Reference, mmd_permutation_test
 from drift.two_sample.kernels import median_distance
 
 WIDTH = 128
 N_PERMUTATIONS = 999
 FROUROS = "frouros==0.9.0"
-# TorchDrift copies the whole kernel matrix twice for each permutation, and frouros all samples for each of
-# them before the first: beyond this size it would take hours or all memory, so that a few permutations are
-# timed, and the rest is their multiple.
-PATIENCE = 3000
+# For each permutation, TorchDrift copies the whole kernel matrix twice, and frouros all samples before the
+# first test. With more samples than this they would take hours or all memory: a few permutations are timed,
+# and the time of all is computed from them.
+MOST_SAMPLES = 3000
 FEW = 5
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One p-value of one implementation.
+    """One p-value of one implementation, and what it cost.
 
     Attributes:
         seconds: Median time.
-        score: Without the diagonal that TorchDrift keeps.
-        p_value: None where not all permutations were made.
-        megabytes: By how much the peak of the process's memory grew.
-        fit_seconds: Time to fit, once.
+        score: Unbiased MMD², without the diagonal of the kernel matrix that TorchDrift keeps.
+        p_value: None if only a few permutations were made.
+        megabytes: Growth of the process's peak memory.
+        fit_seconds: Time to fit the reference.
     """
 
     seconds: float
@@ -101,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def in_a_process(case: str, n: int, m: int) -> Measurement:
+    """Return the measurement of one implementation, made in a process of its own."""
     command = [sys.executable, "-m", "bench.drift", "--case", case, "--n", str(n), "--m", str(m)]
     return Measurement(**json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
@@ -120,7 +122,7 @@ def row(n: int, m: int, case: str, measured: Measurement, ratio: float) -> list[
 
 
 def features(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a reference, a sample for the lengthscale, and a batch that has drifted a little."""
+    """Return features of a reference, of a lengthscale sample, and of a batch that has drifted a little."""
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(32, WIDTH, generator=generator)
     reference, others, batch = (
@@ -130,7 +132,7 @@ def features(n: int, m: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def timed(test: Callable[[], tuple[float, float]], repeats: int) -> tuple[float, float, float, float]:
-    """Return the median time of a test, its score and p-value, and by how much the peak of memory grew."""
+    """Return the median time of a test, its score and p-value, and the growth of peak memory in MB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for _ in range(repeats):
@@ -142,6 +144,8 @@ def timed(test: Callable[[], tuple[float, float]], repeats: int) -> tuple[float,
 
 
 def measure_ours(kernel: str) -> Callable[[int, int], Measurement]:
+    """Return a function that measures this project's test with a kernel."""
+
     def measure(n: int, m: int) -> Measurement:
         reference, others, batch = features(n, m)
         start = time.perf_counter()
@@ -168,7 +172,7 @@ def measure_dense(n: int, m: int) -> Measurement:
 
 def measure_torchdrift(n: int, m: int) -> Measurement:
     reference, others, batch = features(n, m)
-    count = permutations_within_reach(n, m)
+    count = feasible_permutations(n, m)
     detector = KernelMMDDriftDetector(n_perm=count, kernel=GaussianKernel(median_distance(others)))
 
     def test() -> tuple[float, float]:
@@ -181,7 +185,7 @@ def measure_torchdrift(n: int, m: int) -> Measurement:
 
 def measure_frouros(n: int, m: int) -> Measurement:
     reference, others, batch = features(n, m)
-    count = permutations_within_reach(n, m)
+    count = feasible_permutations(n, m)
     uv = [sys.executable, "-m", "uv", "run", "--quiet", "--no-project", "--isolated", "--with", FROUROS]
     with tempfile.TemporaryDirectory() as folder:
         arrays = f"{folder}/features.npz"
@@ -193,12 +197,13 @@ def measure_frouros(n: int, m: int) -> Measurement:
     return scaled(Measurement(**json.loads(printed)), count)
 
 
-def permutations_within_reach(n: int, m: int) -> int:
-    return N_PERMUTATIONS if n + m <= PATIENCE else FEW
+def feasible_permutations(n: int, m: int) -> int:
+    """Return how many permutations a slow implementation makes."""
+    return N_PERMUTATIONS if n + m <= MOST_SAMPLES else FEW
 
 
 def scaled(measured: Measurement, count: int) -> Measurement:
-    """Return what all permutations would take, of a measurement of `count` of them."""
+    """Return a measurement of `count` permutations with the time that all would take."""
     if count == N_PERMUTATIONS:
         return measured
     return replace(measured, seconds=measured.seconds * N_PERMUTATIONS / count, p_value=None)

@@ -1,4 +1,4 @@
-"""Load on a server by `wrk`, which takes a few hundredths of a core; a client in Python takes a third."""
+"""Load on a server by `wrk`, a client that takes a few hundredths of a core; one in Python takes a third."""
 
 import json
 import shutil
@@ -13,13 +13,13 @@ import psutil
 
 from bench.bodies import Body
 from bench.processes import running
-from bench.quiet import Watch, cpu_seconds, family, least_disturbed
+from bench.serving.machine_load import Watch, cpu_seconds, family, least_disturbed
 
 INSTALL = "wrk, which sends the requests, is not installed: `apt install wrk`."
 ANSWERED_WITHIN_SECONDS = 120
 SCRIPT = Path(__file__).with_name("post.lua")
-AT_MOST_SECONDS = 24 * 3600  # wrk wants a duration even where the number of requests ends it
-IDLE = 0.05  # cores that a server uses which has nothing to do
+AT_MOST_SECONDS = 24 * 3600  # wrk must be given a duration, even if the number of requests ends it
+IDLE = 0.05  # cores that an idle server may use
 IDLE_WITHIN_SECONDS = 5
 
 
@@ -34,8 +34,8 @@ class Target:
     Attributes:
         address: Its host and port.
         path: The endpoint.
-        bodies: What it is sent, in turn.
-        process: The first of its processes.
+        bodies: Bodies of requests, sent in turn.
+        process: The process that started the others.
     """
 
     address: str
@@ -46,19 +46,19 @@ class Target:
 
 @dataclass(frozen=True)
 class Sample:
-    """What became of the requests of one run.
+    """What wrk measured in one run.
 
-    wrk answers for times as if a client that had to wait had gone on sending: it adds what would have waited
-    too (it corrects for coordinated omission).
+    wrk corrects its times for coordinated omission: where a client had to wait, it adds the times of the
+    requests that the client would have sent meanwhile.
 
     Attributes:
-        requests: How many were answered.
-        seconds: How long the run took.
+        requests: Number of answers.
+        seconds: Duration of the run.
         p50: Median time of an answer, in seconds.
-        p99: One answer in a hundred took longer, in seconds.
-        longest: The longest, in seconds.
-        errors: How many did not get a 200, by status or by what went wrong.
-        others: Cores that something else used meanwhile.
+        p99: 99th percentile, in seconds.
+        longest: Longest time, in seconds.
+        errors: Number of requests without a 200, by status or kind of failure.
+        others: Cores that other programs used meanwhile.
     """
 
     requests: int
@@ -81,10 +81,10 @@ def is_installed() -> bool:
 
 
 def quiet_sample(target: Target, clients: int, seconds: float, tries: int, folder: Path) -> Sample:
-    """Load a server for some seconds, again where something else ran, and return the least disturbed run.
+    """Load a server, again while other programs disturb it, and return the least disturbed run.
 
     Raises:
-        NoResultError: wrk could not connect, or did not end well.
+        NoResultError: wrk could not connect, or failed.
     """
 
     def sample() -> Sample:
@@ -97,17 +97,17 @@ def quiet_sample(target: Target, clients: int, seconds: float, tries: int, folde
 def load(
     target: Target, clients: int, folder: Path, *, seconds: float = AT_MOST_SECONDS, requests: int = 0
 ) -> Sample:
-    """Let some clients send requests, each one after the other.
+    """Return what wrk measures while clients send requests, each one after the other.
 
     Args:
         target: The server.
-        clients: How many there are.
-        folder: Where the bodies and the result are laid; one of an earlier run will do.
+        clients: Number of clients.
+        folder: Where the bodies and the result are written; that of an earlier run can be used again.
         seconds: How long they send.
-        requests: After how many answers they stop; 0 for no limit.
+        requests: Number of answers after which they stop; 0 for no limit.
 
     Raises:
-        NoResultError: wrk could not connect, or did not end well.
+        NoResultError: wrk could not connect, or failed.
     """
     for index, body in enumerate(target.bodies, 1):
         (folder / f"{index}.type").write_text(body.content_type)
@@ -127,9 +127,10 @@ def load(
 
 
 def settle(target: Target) -> None:
-    """Wait until a server has done what clients that are gone had asked of it.
+    """Wait until a server has finished the requests of earlier clients.
 
-    What it is asked now it answers after that. Then it idles, or uses the processor all the same.
+    A request that is sent now is answered after those. Then the server should become idle; one that never
+    does is waited for only for a few seconds.
     """
     refusal(target)
     deadline = time.monotonic() + IDLE_WITHIN_SECONDS
@@ -141,7 +142,7 @@ def settle(target: Target) -> None:
 
 
 def refusal(target: Target) -> str | None:
-    """Return what a server has against a request, or None where it answers with 200."""
+    """Return why a server refuses a request, or None if it answers with 200."""
     body = target.bodies[0]
     try:
         answer = httpx.post(

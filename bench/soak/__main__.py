@@ -1,12 +1,14 @@
-"""`python -m bench.soak`: good and bad traffic at the same time for as long as you like, and what it leaves.
+"""`python -m bench.soak`: good and bad traffic for as long as you like, and whether the service leaks.
 
-It serves the newest model of the store on a free port, or takes a service that runs already, and sends it
-digits and batches whose answers are known, malformed requests of all kinds, requests that are broken off and
-ones that are slow. Every answer has to be right. One in a hundred may be that there is too much to do (429),
-and none that the service cannot answer (503) or was too late (504), since it is not asked for too much. As
-many answers as came, good ones of each endpoint and problems of all, it has to have counted itself, but for
-those that nobody waited for; so nobody else may ask it meanwhile. Afterwards it has to take no more memory,
-handles, threads and temporary files than after the warm-up. The exit status says whether all of that is so.
+It serves the newest model of the store on a free port, or takes a running service, and sends it digits and
+batches with known answers, malformed requests of all kinds, requests that are broken off and slow ones.
+
+- Every answer has to be right. One in a hundred may be 429 (too busy), none 503 or 504.
+- The service's own metrics have to count as many answers as arrived: good ones of each endpoint, and
+  problems in all, except for requests whose clients left. So nobody else may use it meanwhile.
+- Afterwards it may use no more memory, handles, threads and temporary files than after the warm-up.
+
+The exit status is 0 if all of that holds.
 """
 
 import argparse
@@ -27,23 +29,23 @@ import psutil
 from rich.console import Console
 from tqdm import tqdm
 
-from bench.clients import Client, Visit
-from bench.counts import Counts, unaccounted
 from bench.footprint import Footprint, at_rest, settled
 from bench.processes import exit_on_signals
 from bench.questions import Question, UnfitServiceError, questions
 from bench.service import require_model, service
-from bench.soak_report import complaints, footprint_table, visit_table
+from bench.soak.clients import Client, Visit
+from bench.soak.counts import Counts, unaccounted
+from bench.soak.report import complaints, footprint_table, visit_table
 from bench.wire import NoAnswerError, Wire
 
-QUICK_PER_SLOW = 2  # clients of each kind
-READ_TIMEOUT_SECONDS = "2"  # of the service that is started here, whose default makes few slow requests
+QUICK_PER_SLOW = 2  # quick clients for each slow one
+READ_TIMEOUT_SECONDS = "2"  # of a service started here; with the default, slow requests would be few
 MODEL = "mnist"
 
 
 @dataclass(frozen=True)
 class Soaked:
-    """A service to soak: where it is, and where it is on this machine, what it takes of it."""
+    """The address of a service, and a function that measures it if it runs on this machine."""
 
     address: tuple[str, int]
     measure: Callable[[], Footprint] | None
@@ -64,16 +66,20 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    options = argparse.ArgumentParser(
+        prog="python -m bench.soak",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     options.add_argument("--seconds", type=float, default=120, help="(default: %(default)s)")
     options.add_argument(
-        "--warm-up", type=float, default=20, help="seconds that come before (default: %(default)s)"
+        "--warm-up", type=float, default=20, help="seconds of traffic before that (default: %(default)s)"
     )
     options.add_argument(
         "--clients",
         type=int,
         default=8,
-        help=f"that send one request after the other; slow ones, one for {QUICK_PER_SLOW}, come on top "
+        help=f"that send one request after the other; for every {QUICK_PER_SLOW} there is a slow one more "
         "(default: %(default)s)",
     )
     options.add_argument("--seed", type=int, default=0, help="of what is sent (default: %(default)s)")
@@ -81,15 +87,16 @@ def parser() -> argparse.ArgumentParser:
         "--patience",
         type=float,
         default=60,
-        help="seconds in which the service has to come to rest (default: %(default)s)",
+        help="seconds in which the service has to become idle (default: %(default)s)",
     )
-    options.add_argument("--url", help="of a service that runs; without it, one is started")
+    options.add_argument("--url", help="of a running service; without it, one is started")
     options.add_argument("--pid", type=int, help="of the service at --url, if it runs on this machine")
     return options
 
 
 @contextmanager
 def own_service() -> Iterator[Soaked]:
+    """Start a service, whose temporary files are in a folder of its own."""
     with (
         tempfile.TemporaryDirectory() as folder,
         service(TMPDIR=folder, READ_TIMEOUT_SECONDS=READ_TIMEOUT_SECONDS) as (address, process),
@@ -100,22 +107,23 @@ def own_service() -> Iterator[Soaked]:
 
 @contextmanager
 def running_service(options: argparse.Namespace) -> Iterator[Soaked]:
+    """Yield the service of --url and --pid."""
     url = urlsplit(options.url)
     measure = None
     if options.pid is not None:
         process = psutil.Process(options.pid)
-        folder = process.environ().get("TMPDIR")  # without one, it shares the machine's with others
+        folder = process.environ().get("TMPDIR")  # without one, it shares a folder with other programs
         measure = partial(of_service, process, Path(folder) if folder else None)
     yield Soaked((url.hostname or "", url.port or 80), measure)
 
 
 def of_service(process: psutil.Process, folder: Path | None) -> Footprint:
-    """Return what the workers take, since the process that started them does nothing with requests."""
+    """Return what the workers of a service use; the process that started them answers no requests."""
     return Footprint.of(process.children(recursive=True) or [process], folder)
 
 
 def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> int:
-    """Warm a service up, send it traffic, print what became of all of it, and return the exit status."""
+    """Warm a service up, send it traffic, print the results, and return the exit status."""
     counted = Counts.of(Wire(*soaked.address))
     first = visit_all_at_once(soaked, asked, options)
     warm_up = send(soaked, asked, options.warm_up, options, "Warm-up")
@@ -136,7 +144,7 @@ def soak(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace)
 
 
 def miscounted(soaked: Soaked, before: Counts, visits: Sequence[Visit]) -> list[str]:
-    """Say where what the service has counted since is not what became of the requests."""
+    """Return differences between the service's counts since `before` and the answers to visits, in words."""
     try:
         return unaccounted(visits, Counts.of(Wire(*soaked.address)).since(before))
     except (UnfitServiceError, NoAnswerError) as error:
@@ -144,20 +152,21 @@ def miscounted(soaked: Soaked, before: Counts, visits: Sequence[Visit]) -> list[
 
 
 def visit_all_at_once(soaked: Soaked, asked: Sequence[Question], options: argparse.Namespace) -> list[Visit]:
-    """Have each client send everything once, so that the service starts all threads that it ever needs."""
+    """Have each client send everything once, so that the service starts all threads that it will need."""
     clients = [Client(soaked.address, asked, seed) for seed in range(n_clients(options))]
     with ThreadPoolExecutor(len(clients)) as pool:
         return list(chain(*pool.map(Client.visit_with_everything, clients)))
 
 
 def n_clients(options: argparse.Namespace) -> int:
+    """Return the number of quick and slow clients together."""
     return int(options.clients + max(1, options.clients // QUICK_PER_SLOW))
 
 
 def send(
     soaked: Soaked, asked: Sequence[Question], seconds: float, options: argparse.Namespace, what: str
 ) -> list[Visit]:
-    """Send traffic for a time, and return what became of the requests."""
+    """Send traffic for some seconds, and return all requests with their outcomes."""
     seeds = range(options.seed, options.seed + n_clients(options))
     clients = [Client(soaked.address, asked, seed) for seed in seeds]
     guard, enough = threading.Lock(), threading.Event()
@@ -176,7 +185,7 @@ def send(
         patient = [pool.submit(visit, client, client.visit_slowly) for client in clients[options.clients :]]
         try:
             time.sleep(seconds)
-        finally:  # be it that the program is interrupted
+        finally:  # also when the program is interrupted
             enough.set()
         return list(chain(*(future.result() for future in quick + patient)))
 

@@ -1,9 +1,10 @@
 """`python -m bench.serving`: this service beside TorchServe, LitServe and FastAPI, on loopback and all cores.
 
-All serve the newest models of the store and get the same images, one in each request, from wrk. A row says
-how many images a second a server answers and how long they take, how many did not get a 200, and the memory
-of all its processes (PSS: a page that several share counts once). `of limit` is the share of what the model's
-forward pass alone can do here, at its best. The peers' packages are installed into a folder of their own.
+All serve the newest models of the store and get the same images, one in each request, from wrk. A row shows
+the images answered per second, the time of an answer, the number of answers other than 200, and the memory
+of all processes of the server (PSS: a page that several share counts once). `of limit` compares the rate with
+that of the model's forward pass alone, in the fastest way found on this machine. The peers' packages are
+installed into a folder of their own.
 """
 
 import argparse
@@ -14,19 +15,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import bentoml
-from bentoml.exceptions import NotFound
 from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
-from bench.bodies import photographs, png
-from bench.peers import SERVERS
 from bench.processes import exit_on_signals, python, result_of
-from bench.quiet import QUIET, TRIES, is_quiet, megabytes
 from bench.raw import Rate
-from bench.servers import Server, ServerUnavailableError, Workload, serving
-from bench.wrk import (
+from bench.serving.machine_load import QUIET, TRIES, is_quiet, megabytes
+from bench.serving.server import Server, ServerUnavailableError, serving
+from bench.serving.servers import SERVERS
+from bench.serving.workload import Workload, load_workload
+from bench.serving.wrk import (
     INSTALL,
     NoResultError,
     Sample,
@@ -36,14 +35,12 @@ from bench.wrk import (
     quiet_sample,
     settle,
 )
-from serving.registry import TRAINING_COMMANDS
-from train.data import load_mnist
+from bento import store
 
-IMAGES = 16  # different ones, sent in turn
 CLIENTS = (1, 8, 32)
 CLIENTS_OF_A_LONG_RUN = (8,)
 WARM_UP_SECONDS = 3
-LIMIT_SECONDS = 3  # for the best rate of the forward pass alone
+LIMIT_SECONDS = 3  # of measuring the forward pass alone
 WARM_UP_REQUESTS = 200
 WINDOW = 1000  # requests at the beginning and at the end of a long run
 MODELS = ("mnist", "resnet")
@@ -54,13 +51,13 @@ DISTURBED = f"* Something else used more than {QUIET:g} cores meanwhile."
 
 @dataclass(frozen=True)
 class Measured:
-    """A sample of a server.
+    """One measurement of a server.
 
     Attributes:
-        clients: How many there were at a time.
-        requests: Which of the server's requests it is of, where that matters.
-        sample: What became of them.
-        megabytes: The server's memory after it.
+        clients: Number of clients at a time.
+        requests: Which of the server's requests were measured; only in a long run.
+        sample: What wrk measured.
+        megabytes: The server's memory afterwards.
     """
 
     clients: int
@@ -79,13 +76,13 @@ def main() -> int:
     table = Table(*(Column(name, justify="right", no_wrap=True) for name in columns))
     notes: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        workloads = [found for model in options.model if (found := workload(model, Path(folder)))]
+        workloads = [found for model in options.model if (found := workload_or_none(model, Path(folder)))]
         for chosen in workloads:
-            rows, remarks = compare(chosen, options, Path(folder))
+            rows, said = compare(chosen, options, Path(folder))
             for row in rows:
                 table.add_row(*(row.get(column, "") for column in columns))
             table.add_section()
-            notes += remarks
+            notes += said
     if not workloads:
         return 1
     console = Console(width=120)
@@ -113,37 +110,29 @@ def parser() -> argparse.ArgumentParser:
         "--tries",
         type=int,
         default=TRIES,
-        help="of a measurement, while something else runs too (default: %(default)s)",
+        help="of each measurement, at most, while other programs disturb it (default: %(default)s)",
     )
     options.add_argument(
         "--requests",
         type=int,
-        help=f"measure the first {WINDOW:,} requests, and {WINDOW:,} after so many, in place of --seconds",
+        help=f"measure the first {WINDOW:,} requests and the {WINDOW:,} after this many, not --seconds",
     )
     return options
 
 
-def workload(model: str, folder: Path) -> Workload | None:
-    """Return the newest version of a model with images for it, or None, and say so, where there is none."""
+def workload_or_none(model: str, folder: Path) -> Workload | None:
+    """Return a model with images for it; where the store has none, print how to train it."""
     try:
-        stored = bentoml.models.get(f"{model}:latest")
-    except NotFound:
-        command = TRAINING_COMMANDS.get(model, f"python -m train {model}")
-        print(f"The model store holds no {model!r}. Run `{command}` first.", file=sys.stderr)
+        return load_workload(model, folder)
+    except (store.NoSuchModelError, store.DamagedModelError) as error:
+        print(f"{error} Run `python -m train {model}` first.", file=sys.stderr)
         return None
-    if model == "mnist":
-        digits = load_mnist("embedded", folder).test.images[:IMAGES].numpy()
-        images, media_type = [png(digit) for digit in digits], "image/png"
-    else:
-        images, media_type = photographs(IMAGES), "image/jpeg"
-    preparation = stored.info.metadata["preprocessing"]
-    return Workload(model, Path(stored.path), preparation, images, media_type)
 
 
 def compare(
     chosen: Workload, options: argparse.Namespace, folder: Path
 ) -> tuple[list[dict[str, str]], list[str]]:
-    """Return the rows of all servers of a model, and what is to be said below them."""
+    """Return the table rows of all servers of a model, and the notes below the table."""
     servers = [
         server
         for server in SERVERS
@@ -167,14 +156,14 @@ def compare(
 
 
 def forward_limits(chosen: Workload, options: argparse.Namespace) -> Mapping[str, Rate]:
-    """Return the best rates of the forward pass alone, by the form that the model is in."""
+    """Return the best rate of the forward pass alone for each form of the model."""
     effort = [f"--seconds={min(options.seconds, LIMIT_SECONDS)}", f"--tries={options.tries}"]
     printed = result_of(python("bench.raw", chosen.model, *effort))
     return {name: Rate(**rate) for name, rate in json.loads(printed).items()}
 
 
 def samples(target: Target, options: argparse.Namespace, folder: Path) -> Iterator[Measured]:
-    """Yield the samples of a server that is running, as the options ask for them."""
+    """Yield the measurements of a running server that the options ask for."""
     if options.requests:
         for clients in options.clients or CLIENTS_OF_A_LONG_RUN:
             yield from over_time(target, clients, options.requests, folder)
@@ -186,7 +175,7 @@ def samples(target: Target, options: argparse.Namespace, folder: Path) -> Iterat
 
 
 def over_time(target: Target, clients: int, requests: int, folder: Path) -> Iterator[Measured]:
-    """Yield samples of a server's first requests, of those that follow, and of some after these."""
+    """Yield measurements of a server's first requests, of those in between, and of its last."""
     load(target, clients, folder, requests=WARM_UP_REQUESTS)
     settle(target)
     between = max(1, requests - WINDOW)
@@ -196,7 +185,7 @@ def over_time(target: Target, clients: int, requests: int, folder: Path) -> Iter
 
 
 def cells(measured: Measured, limit: float | None) -> dict[str, str]:
-    """Return a row of the table, but for what is the same in all rows of a server."""
+    """Return the cells of a measurement, without the model and the server."""
     sample = measured.sample
     return {
         "clients": str(measured.clients),
@@ -215,19 +204,18 @@ def milliseconds(seconds: float) -> str:
 
 
 def remarks(server: Server, measured: Measured) -> list[str]:
-    """Return what the row of a sample does not say: which errors there were."""
-    said = []
-    if measured.sample.errors:
-        kinds = ", ".join(f"{number:,} × {kind}" for kind, number in measured.sample.errors.items())
-        said.append(f"{server.title}, {measured.clients} clients: {kinds}.")
-    return said
+    """Return a note that lists the errors of a measurement, if it had any."""
+    if not measured.sample.errors:
+        return []
+    kinds = ", ".join(f"{number:,} × {kind}" for kind, number in measured.sample.errors.items())
+    return [f"{server.title}, {measured.clients} clients: {kinds}."]
 
 
 def limit_note(model: str, name: str, limit: Rate) -> str:
     return (
         f"The forward pass of {model} alone, {name}: {limit.images_per_second:,.1f} images/s"
         f"{'' if is_quiet(limit) else '*'}"
-        f" (streams: {limit.streams}, threads of each: {limit.threads}, images in a batch: {limit.batch})."
+        f" (streams: {limit.streams}, threads of each: {limit.threads}, images in each: {limit.images})."
     )
 
 

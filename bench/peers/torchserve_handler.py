@@ -1,6 +1,6 @@
-"""The handler by which TorchServe serves a model, put into its archive by `bench.peers`.
+"""TorchServe's handler of a model, which `bench.serving` puts into the model's archive.
 
-TorchServe calls it with all the requests of a batch. Each has the bytes of one image.
+TorchServe calls it with a batch of requests. Each holds the bytes of one image.
 """
 
 from pathlib import Path
@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from ts.torch_handler.base_handler import BaseHandler
 
-from bench.peer_model import PlainModel
+from bench.peers.model import PlainModel
 
 
 class Handler(BaseHandler):
-    """A worker that decodes and classifies what TorchServe hands it."""
+    """TorchServe's interface to the model: decodes and classifies a batch of requests."""
 
     def initialize(self, context) -> None:
         folder = Path(context.system_properties["model_dir"])
