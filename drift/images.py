@@ -5,7 +5,6 @@ line, and it alone in this package, knows the service and BentoML's store.
 """
 
 import io
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ import torch
 from bentoml.exceptions import BentoMLException
 from torch import Tensor
 
+from drift.corruptions import gaussian_blur
 from drift.errors import InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies
 from drift.progress import followed
@@ -167,13 +167,8 @@ def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
-def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor] | None:
-    """Return a function from a blur to the features of chosen inputs; None where there is no torchvision."""
-    try:
-        from drift.corruptions import gaussian_blur  # the image of the service has no torchvision
-    except ModuleNotFoundError:
-        print("The certificate says nothing of blur: that takes torchvision.", file=sys.stderr)
-        return None
+def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor]:
+    """Return a function from a blur to the features of chosen inputs."""
 
     def blurred(sigma: float) -> Tensor:
         parts = inputs[chosen].split(CHUNK)  # blurred, they take many times the memory that they take sharp
