@@ -4,7 +4,6 @@ A reference and a batch whose images were prepared in different ways would look 
 """
 
 import io
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from drift.fitting import Recipe, fit_certified, mention_copies
 from drift.progress import followed
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
+from vision.corruptions import gaussian_blur
 from vision.errors import ModelNotLoadedError, Problem
 from vision.images.decode import Pixels
 from vision.images.folders import NoImagesError, image_files
@@ -141,13 +141,8 @@ def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
-def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor] | None:
-    """Return a function from a blur to the features of chosen inputs; None if torchvision is missing."""
-    try:
-        from vision.corruptions import gaussian_blur  # the image of the service has no torchvision
-    except ModuleNotFoundError:
-        print("The certificate says nothing of blur: that takes torchvision.", file=sys.stderr)
-        return None
+def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor]:
+    """Return a function from a blur to the features of chosen inputs."""
 
     def blurred(sigma: float) -> Tensor:
         parts = inputs[chosen].split(CHUNK)  # blurring takes many times the memory of the inputs
