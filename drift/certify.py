@@ -18,7 +18,7 @@ from drift.errors import BatchTooSmallError
 from drift.progress import steps
 from drift.reference import Reference
 from drift.two_sample.kernels import CollectionName, Kernel, Points
-from drift.two_sample.mmd import DEFAULT_KERNEL, check_features
+from drift.two_sample.mmd import DEFAULT_KERNEL, check_features, statistic
 from drift.two_sample.permutations import Permutations
 from drift.two_sample.results import check_alpha, combined_p_value, count_at_least
 
