@@ -85,7 +85,7 @@ def test_every_row_is_a_setting_or_one_of_the_fixed_limits():
 
 
 def test_every_test_that_is_named_is_there():
-    named = set(re.findall(r"`([\w/]+/test_\w+\.py)`", SECURITY))
+    named = set(re.findall(r"`tests/([\w/]+/test_\w+\.py)`", SECURITY))
 
     assert len(named) > 10
     assert {name for name in named if not (TESTS / name).is_file()} == set()
@@ -96,4 +96,4 @@ def test_every_promise_names_the_test_that_holds_the_service_to_it():
 
     promises = promised.split("\n- ")[1:]
 
-    assert [promise for promise in promises if not re.search(r"`[\w/]+/test_\w+\.py`", promise)] == []
+    assert [promise for promise in promises if not re.search(r"`tests/[\w/]+/test_\w+\.py`", promise)] == []
