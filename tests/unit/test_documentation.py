@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_the_files_that_are_named_are_there(page):
     assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
 
 
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_the_programs_that_are_named_are_there(page):
+    named = set(re.findall(r"python -m ([a-z_.]+)", page.read_text()))
+    own = {name for name in named if (ROOT / name.split(".")[0]).is_dir()}
+
+    assert [name for name in own if find_spec(name) is None] == []
+    assert [name for name in own if is_package(name) and find_spec(f"{name}.__main__") is None] == []
+
+
 def test_the_readme_fits_on_three_screens_and_its_two_commands_on_the_first():
     lines = README.read_text().splitlines()
 
@@ -127,6 +137,11 @@ def test_a_behaviour_is_where_the_table_says(file, target, names):
     assert target == file
     assert first in defined(source)
     assert all(re.search(rf"\b{other}\b", source) for other in others)
+
+
+def is_package(name: str) -> bool:
+    """Return whether a module is a folder, which runs if it has a `__main__`."""
+    return bool(find_spec(name).submodule_search_locations)
 
 
 def defined(source: str) -> set[str]:
