@@ -74,7 +74,20 @@ def test_links_lead_to_files_and_headings_that_are_there(page):
 def test_the_files_that_are_named_are_there(page):
     named = set(PATH.findall(page.read_text()))
 
-    assert {name for name in named if not (ROOT / name).exists()} == set()
+    folders = (ROOT, ROOT / "tests")  # from the second on, SECURITY.md names tests
+    assert [name for name in named if not any((folder / name).exists() for folder in folders)] == []
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_the_programs_that_are_named_are_there(page):
+    named = set(re.findall(r"python -m ([a-z_.]+)", page.read_text()))
+    own = [ROOT.joinpath(*name.split(".")) for name in named if (ROOT / name.split(".")[0]).is_dir()]
+
+    assert [
+        str(program.relative_to(ROOT))
+        for program in own
+        if not program.with_suffix(".py").is_file() and not (program / "__main__.py").is_file()
+    ] == []
 
 
 def test_the_readme_fits_on_three_screens_and_its_two_commands_on_the_first():
