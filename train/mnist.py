@@ -22,8 +22,8 @@ MEAN, STD = 0.1307, 0.3081  # of the training pixels, scaled to [0, 1]
 FEATURES = 128
 BATCH_SIZE = 64
 MOST_REDRAWN = 10_000  # digits that are seen a second time, drawn with another pen
-PATIENCE = 3  # epochs without a better validation loss
-SLOWER = 0.3  # times the learning rate, after each of these epochs
+PATIENCE = 4  # epochs without a better validation loss
+SLOWER_AFTER, SLOWER = 2, 0.3  # of such epochs, times the learning rate
 # What makes of a digit another one that is to be read alike; mirroring is not among it.
 MOST_TURN, MOST_LEAN = 12, 8  # degrees to either side
 SIZES, MOST_STEP = (0.87, 1.18), 0.08 * 28  # times its size, and pixels in either direction
@@ -97,7 +97,7 @@ def train_classifier(data: MnistSplits, *, epochs: int, seed: int) -> DigitClass
             best_loss, best_weights, best_epoch = validation_loss, copy.deepcopy(model.state_dict()), epoch
         elif epoch - best_epoch >= PATIENCE:
             break
-        else:
+        elif (epoch - best_epoch) % SLOWER_AFTER == 0:
             optimiser.rate *= SLOWER
     model.load_state_dict(best_weights)
     return model.to(memory_format=torch.contiguous_format).eval()
