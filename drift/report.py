@@ -1,4 +1,4 @@
-"""The drift tests of a batch: the one that was asked for, and what its result says to people."""
+"""A drift test as it is asked for, and its report: the result, and what drives it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Ways in which images drift: what is done to images to see whether a detector finds it.
+"""Corruptions of images, to see whether a detector finds them.
 
-It needs torchvision, which the running service does without: nothing that the service imports imports this.
+They need torchvision, which the image of the service has not: import this late in what the service imports.
 """
 
 import math
@@ -20,8 +20,8 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
         images: Shape (N, C, H, W), uint8.
         sigma: Standard deviation of the blur, in pixels, positive.
     """
-    # What lies beyond three standard deviations is a quarter of a percent; and a reflected border is at most
-    # as wide as the image.
+    # Beyond three standard deviations lies a quarter of a percent; and a reflected border is at most as wide
+    # as the image.
     reach = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)
     blurred = images.float()
     # Rows, then columns: in one step, a wide blur of a large image takes fifty times as long.
