@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.terminal import OK, CommandError, ended, positive, seed
+from cli.terminal import OK, CommandError, exit_status_of, positive, seed
 from serving import __version__
 from train.architectures import ARCHITECTURES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return ended(lambda: run(parser().parse_args(arguments)))
+    return exit_status_of(lambda: run(parser().parse_args(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:

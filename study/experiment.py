@@ -67,12 +67,12 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        sizes: Of batches.
-        left_out: Sizes that were asked for, and for which there are too few images.
-        n: Of the reference.
+        sizes: Sizes of batches.
+        left_out: Sizes that were asked for, but for which there are too few images.
+        n: Size of the reference.
         runs: How often samples are dealt out.
         slow_runs: The same for slow detectors.
-        reductions: Names of those that are shown.
+        reductions: Names of the reductions that are shown.
         seed: Of everything random.
     """
 
@@ -148,7 +148,7 @@ def studied(
     foreign: Sequence[str],
     remarks: Sequence[str],
 ) -> Study:
-    """Return what the tests of a plan amount to, with its figures and its answer."""
+    """Return the study that the tests of a plan make, with its figures and its answer."""
     table = summarise(tests, conditions)
     drawn, qualities = draw(plan, conditions, tests, table)
     shown = f"{conditions[shown_condition(conditions)].name}, {max(plan.sizes)} images"
@@ -165,7 +165,7 @@ def studied(
 
 
 def planned(options: Options, n_images: int) -> Plan:
-    """Return what the options ask for.
+    """Return the plan that the options ask for, as far as there are images for it.
 
     Raises:
         UnreadableSamplesError: There are too few images for any of the sizes.
@@ -231,10 +231,10 @@ def unmeasured(conditions: Sequence[Condition], sizes: Sequence[int], table: Dat
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a place where no report could be written, before all the work.
+    """Check that a report can be written to a folder, before all the work.
 
     Raises:
-        OSError: It is one.
+        OSError: It cannot.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(out))
