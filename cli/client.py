@@ -101,7 +101,7 @@ def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
         for start in range(0, len(files), FILES_PER_REQUEST):
             chunk = files[start : start + FILES_PER_REQUEST]
             answer = post(client, "/classify", chunk, fields)
-            # Where no image of a request can be used, the answer is a problem document with the error of each.
+            # Where no image of a request can be used, the answer is a problem document that lists theirs.
             found = answer.get("results") or answer.get("image_errors")
             if found is None:
                 raise CommandError(answer["detail"])

@@ -63,10 +63,7 @@ def add_fit(fit: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--max-batch", type=batch_size, default=Recipe.max_batch, help="(default: %(default)s)")
     fit.add_argument(
-        "--n-permutations",
-        type=enough,
-        default=Recipe.n_permutations,
-        help="(default: %(default)s)",
+        "--n-permutations", type=enough, default=Recipe.n_permutations, help="(default: %(default)s)"
     )
     fit.add_argument(
         "--lengthscale-share",
