@@ -4,11 +4,11 @@ import argparse
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
@@ -28,9 +28,12 @@ from vision.images.folders import NoImagesError
 from vision.images.read import Item
 from vision.models.classifier import Classifier
 
-Value = TypeVar("Value")
-
 MISTAKES = (DriftError, Problem, NoImagesError)
+EXPECTED: Mapping[str, tuple[TypeAdapter[Any], str]] = {
+    "detector": (TypeAdapter(Detector), f"one of {', '.join(get_args(Detector))}"),
+    "alpha": (TypeAdapter(Alpha), "a number, at least 0.0001, less than 1"),
+    "n_permutations": (TypeAdapter(PermutationCount | None), "a whole number, at least 19, at most 9999"),
+}
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -117,28 +120,14 @@ def requested_test(options: argparse.Namespace, reference: Reference) -> DriftTe
     Raises:
         CommandError: One of them is of another type, or out of range.
     """
-    return DriftTest(
-        detector=parsed(
-            options, "detector", TypeAdapter(Detector), f"one of {', '.join(get_args(Detector))}"
-        ),
-        kernel=options.kernel or usual_kernel(reference.kernels),
-        alpha=parsed(options, "alpha", TypeAdapter(Alpha), "a number, at least 0.0001, less than 1"),
-        n_permutations=parsed(
-            options,
-            "n_permutations",
-            TypeAdapter(PermutationCount | None),
-            "a whole number, at least 19, at most 9999",
-        ),
-    )
-
-
-def parsed(options: argparse.Namespace, name: str, kind: TypeAdapter[Value], expected: str) -> Value:
-    """Return the parsed value of an option, or report what was expected."""
-    text = getattr(options, name)
-    try:
-        return kind.validate_python(text)
-    except ValidationError:
-        raise CommandError(f"{name} must be {expected} (it was {text[:MAX_ECHO]!r}).") from None
+    values = dict[str, Any]()
+    for name, (kind, expected) in EXPECTED.items():
+        text = getattr(options, name)
+        try:
+            values[name] = kind.validate_python(text)
+        except ValidationError:
+            raise CommandError(f"{name} must be {expected} (it was {text[:MAX_ECHO]!r}).") from None
+    return DriftTest(kernel=options.kernel or usual_kernel(reference.kernels), **values)
 
 
 def certificate(options: argparse.Namespace) -> int:

@@ -39,14 +39,8 @@ class Options:
         model: Name of a model in the BentoML store.
         samples: Held-out images in folders and files; none for those of the model's data set.
         data: Folder of the data sets.
-        ood: Images of something else; none for Fashion-MNIST.
-        ood_name: What to call them; by default the names of their files.
-        out: Folder of the report.
-        m: Sizes of batches; this and the two below are None for what `quick` says.
-        runs: How often samples are dealt out anew.
-        reductions: Names of the reductions that are shown.
-        seed: Of everything random.
-        quick: Whether to take fewer sizes, runs, conditions and reductions.
+        ood: Images of something else; None for Fashion-MNIST.
+        m: Sizes of batches. Where it, `runs` or `reductions` is None, `quick` decides.
     """
 
     model: str
