@@ -69,7 +69,7 @@ def fit_certified(
         UnreadableSamplesError: There are too few samples, or nearly all of them are the same.
         DriftError: As `Reference.fit` and `certify`.
     """
-    lengthscale, certificate, rest = deal(samples.features, recipe)
+    lengthscale, certificate, rest = split_samples(samples.features, recipe)
     try:
         reference = Reference.fit(
             samples.features[rest],
@@ -97,7 +97,7 @@ def fit_certified(
     return replace(reference, certificate=measured, source=source)
 
 
-def deal(features: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+def split_samples(features: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
     """Deal samples out at random: to the lengthscale, the certificate, and the reference.
 
     A few copies of one sample stay together: one of them in the reference and another in the certificate

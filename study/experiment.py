@@ -14,7 +14,7 @@ from study import figures
 from study.answer import answer
 from study.conditions import BLUR, NO_DRIFT, Condition, every_condition
 from study.contact_sheet import contact_sheet
-from study.measure import SLOW, SLOW_RUNS, deal, left_for_reference, measure, summarise
+from study.measure import SLOW, SLOW_RUNS, left_for_reference, measure, split_samples, summarise
 from study.pictures import (
     Plane,
     best_reduction,
@@ -181,8 +181,8 @@ def draw(
 ) -> tuple[dict[str, tuple[str, Figure]], dict[str, Quality]]:
     """Return caption and figure by name, and how good each reduction is."""
     place = shown_condition(conditions)
-    one = deal(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
-    plane = Plane(one, place, max(plan.sizes), plan.seed)
+    split = split_samples(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
+    plane = Plane(split, place, max(plan.sizes), plan.seed)
     panels, qualities = reduction_panels(plane, plan.reductions, progress=True)
     best = best_reduction(qualities)
     of_detectors = detector_panels(plane, tests, conditions[place].name, best)

@@ -9,7 +9,7 @@ from torch import Tensor
 from drift.progress import followed
 from study.conditions import BLUR, Condition
 from study.figures import Panel
-from study.measure import DETECTORS, Deal
+from study.measure import DETECTORS, Split
 from study.reductions import Quality, embed, quality, two_sample_p_value
 
 SHOWN_OF_REFERENCE = 300  # more points hide each other, and slow the reductions down
@@ -26,11 +26,11 @@ def shown_condition(conditions: Sequence[Condition]) -> int:
 class Plane:
     """Reference and batch of one condition and run, and their embeddings by name of reduction."""
 
-    def __init__(self, one: Deal, place: int, m: int, seed: int) -> None:
-        self.reference = one.reference.take(
-            torch.arange(min(SHOWN_OF_REFERENCE, len(one.reference.features)))
+    def __init__(self, split: Split, place: int, m: int, seed: int) -> None:
+        self.reference = split.reference.take(
+            torch.arange(min(SHOWN_OF_REFERENCE, len(split.reference.features)))
         )
-        self.batch = one.batches[place].take(torch.arange(min(m, len(one.batches[place].features))))
+        self.batch = split.batches[place].take(torch.arange(min(m, len(split.batches[place].features))))
         self.seed = seed
         self.is_batch = torch.arange(len(self.reference.features) + len(self.batch.features)) >= len(
             self.reference.features
