@@ -1,1 +1,1 @@
-"""Measurements against peers, each a program of its own that prints one table."""
+"""Benchmarks of this project beside its peers, and trials of the service: each command prints one table."""

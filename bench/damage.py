@@ -1,6 +1,5 @@
-"""Small pictures in every format, and what damage can do to a file."""
+"""Small pictures in every format, and functions that damage files."""
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -8,18 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from bench.bodies import encoded
+
 EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\1\0", b"\xff\xff"]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
 def tiled_tiff(picture: Image.Image, *, tile: int = 16) -> bytes:
-    """A grey TIFF in deflated tiles, which Pillow reads and does not write."""
+    """Return a grey TIFF in deflate-compressed tiles, which Pillow can read but not write."""
     padded = np.zeros((-(-picture.height // tile) * tile, -(-picture.width // tile) * tile), np.uint8)
     padded[: picture.height, : picture.width] = np.asarray(picture)
     rows, columns = range(0, padded.shape[0], tile), range(0, padded.shape[1], tile)
@@ -36,7 +31,7 @@ def tiled_tiff(picture: Image.Image, *, tile: int = 16) -> bytes:
 
 
 def images() -> dict[str, bytes]:
-    """One small picture in every format, and in the ways that each has of holding it."""
+    """Return a small picture in every format and in each of its variants, by name."""
     grey = Image.linear_gradient("L").resize((40, 30)).point(lambda level: 200 + level // 5)
     grey.paste(20, (16, 5, 21, 25))  # something like a 1, in dark ink
     colour = Image.merge("RGB", [grey, grey.point(lambda level: level * 0.9), grey])
@@ -75,13 +70,13 @@ IMAGES = images()
 
 
 def truncated(data: bytes) -> Iterator[bytes]:
-    """A file cut short at every sixteenth of its length."""
+    """Yield a file cut short at every sixteenth of its length."""
     for sixteenth in range(1, 16):
         yield data[: len(data) * sixteenth // 16]
 
 
 def flipped(data: bytes) -> Iterator[bytes]:
-    """A file with a few bytes other than they were, anywhere, and in its header."""
+    """Yield a file with a few bytes changed, first anywhere and then in its header."""
     rng = np.random.default_rng(len(data))
     for reach in [len(data)] * 30 + [min(len(data), 100)] * 30:
         damaged = bytearray(data)
@@ -91,7 +86,7 @@ def flipped(data: bytes) -> Iterator[bytes]:
 
 
 def extreme(data: bytes) -> Iterator[bytes]:
-    """A file with zero, or the largest number, where a length, an offset or a size may stand."""
+    """Yield a file with extreme numbers where lengths, offsets and sizes may be."""
     rng = np.random.default_rng(len(data))
     ends = [range(min(len(data), 64)), range(max(0, len(data) - 200), len(data))]
     positions = [*ends[0], *rng.choice(ends[1], 30), *rng.integers(0, len(data), 20)]
@@ -101,10 +96,10 @@ def extreme(data: bytes) -> Iterator[bytes]:
 
 
 def mutated(rng: np.random.Generator) -> tuple[str, bytes]:
-    """Return the name of a picture of the corpus, and its file with some damage."""
+    """Return the name of a picture of IMAGES, and its file with random damage."""
     name = rng.choice(list(IMAGES))
     damaged = bytearray(IMAGES[name])
-    reach = 100 if rng.random() < 0.5 else len(damaged)  # as headers say what will be done
+    reach = 100 if rng.random() < 0.5 else len(damaged)  # the header, whose damage does most
     for place in rng.random(rng.integers(1, 4)):
         position = int(place * min(reach, len(damaged)))
         match rng.integers(4):
@@ -123,7 +118,7 @@ def mutated(rng: np.random.Generator) -> tuple[str, bytes]:
 
 
 def with_checksums(data: bytes) -> bytes:
-    """Return a PNG in which each chunk has the checksum of what it holds, so that damage gets past it."""
+    """Return a PNG with the checksum of each chunk made right, so that decoders read damaged chunks."""
     parts, position = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     while position + 8 <= len(data):
         end = position + 8 + int.from_bytes(data[position : position + 4], "big")

@@ -1,4 +1,4 @@
-"""What a service takes of its machine: memory, handles, threads and temporary files."""
+"""Resources that a service uses: memory, handles, threads and temporary files."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import psutil
 
-MORE_MEMORY = 1.05  # of what it was; Python and malloc keep some of what they are given back
-SETTLED_SECONDS = 1.5  # without a change
+MORE_MEMORY = 1.05  # tolerated growth: Python and malloc keep some of the memory that is freed
+SETTLED_SECONDS = 1.5  # without a change of handles, threads and files
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What all processes of a service take together.
+    """Resources of all processes of a service together.
 
     Attributes:
         memory: Resident bytes.
         handles: Open files and connections.
         threads: Threads.
-        files: In the folder for temporary files.
+        files: Files in its temporary folder.
     """
 
     memory: int
@@ -30,7 +30,7 @@ class Footprint:
 
     @classmethod
     def of(cls, processes: Sequence[psutil.Process], folder: Path | None = None) -> "Footprint":
-        """Return what processes take now, with the files in a folder that is theirs alone."""
+        """Return what processes use now, with the files in a folder that only they use."""
         return cls(
             sum(process.memory_info().rss for process in processes),
             sum(process.num_fds() for process in processes),
@@ -40,10 +40,11 @@ class Footprint:
 
     @property
     def countable(self) -> tuple[int, int, int]:
+        """Handles, threads and files."""
         return self.handles, self.threads, self.files
 
     def growth_since(self, before: "Footprint") -> list[str]:
-        """Say what is more than it was: memory by over 5 %, of all else anything."""
+        """Return what grew, in words: memory by over 5 %, handles, threads and files by any number."""
         grown = []
         if self.memory > MORE_MEMORY * before.memory:
             grown.append(f"memory grew from {megabytes(before.memory)} to {megabytes(self.memory)}")
@@ -55,7 +56,7 @@ class Footprint:
 
 
 def settled(measure: Callable[[], Footprint], *, within_seconds: float) -> Footprint:
-    """Return what a service takes once it has come to rest, or after a time."""
+    """Return a footprint once handles, threads and files no longer change, or after some seconds."""
     footprint, changed = measure(), time.monotonic()
     deadline = changed + within_seconds
     while (now := time.monotonic()) < deadline and now - changed < SETTLED_SECONDS:
@@ -67,7 +68,7 @@ def settled(measure: Callable[[], Footprint], *, within_seconds: float) -> Footp
 
 
 def at_rest(measure: Callable[[], Footprint], before: Footprint, *, within_seconds: float) -> Footprint:
-    """Return what a service takes once that is no more than it was, or after a time."""
+    """Return a footprint once it is no larger than before, or after some seconds."""
     deadline = time.monotonic() + within_seconds
     while (footprint := measure()).growth_since(before) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)

@@ -1,6 +1,6 @@
-"""`python -m bench.image IMAGE`: what an image weighs, layer by layer, and how soon it is ready.
+"""`python -m bench.image IMAGE`: the size of a container image by layer, and the time until it is ready.
 
-The container runs as in production: with a root that cannot be written, no capability and 1 GB of memory.
+The container runs as in production: with a read-only root, no capabilities and 1 GB of memory.
 """
 
 import argparse
@@ -20,22 +20,22 @@ from tqdm import tqdm
 
 ENGINES = ("docker", "podman")
 AS_IN_PRODUCTION = (
-    *("--read-only", "--tmpfs", "/tmp"),  # noqa: S108 - the container's
+    *("--read-only", "--tmpfs", "/tmp"),  # noqa: S108 - in the container
     *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "1g"),
 )
 READY_WITHIN_SECONDS = 120
-SMALLEST = 100_000  # bytes; layers below are counted together
+SMALLEST = 100_000  # bytes; smaller layers share a row
 
 
 class EngineError(Exception):
-    """The container engine could not do what was asked."""
+    """A command of the container engine failed."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.image", description=__doc__.splitlines()[0])
     parser.add_argument("image", help="the image's name, as `scripts/image` printed it")
-    parser.add_argument("--engine", choices=ENGINES, help="the first that works")
-    parser.add_argument("--starts", type=int, default=3, help="how often it is started (3)")
+    parser.add_argument("--engine", choices=ENGINES, help="(default: the first that works)")
+    parser.add_argument("--starts", type=int, default=3, help="number of starts (default: %(default)s)")
     arguments = parser.parse_args()
     starts = tqdm(range(max(1, arguments.starts)), "starting", leave=False, disable=not sys.stderr.isatty())
     try:
@@ -50,6 +50,11 @@ def main() -> int:
 
 
 def working_engine() -> str:
+    """Return the first container engine that works here.
+
+    Raises:
+        EngineError: None does.
+    """
     for engine in ENGINES:
         with suppress(EngineError):
             ask(engine, "info")
@@ -58,7 +63,7 @@ def working_engine() -> str:
 
 
 def layers_of(engine: str, image: str) -> list[tuple[int, str]]:
-    """Return the size of each layer in bytes, and the instruction that made it, the lowest first."""
+    """Return the size in bytes and the Dockerfile instruction of each layer, from the lowest up."""
     history = ["history", "--human=false", "--no-trunc"]
     if engine == "docker":
         lines = ask(engine, *history, "--format", "{{.Size}}\t{{.CreatedBy}}", image).splitlines()
@@ -70,14 +75,14 @@ def layers_of(engine: str, image: str) -> list[tuple[int, str]]:
 
 
 def instruction(made_by: str) -> str:
-    """Return the words of a Dockerfile without what the engine puts before and between them."""
+    """Return an instruction as a Dockerfile has it, without the engine's prefixes and spaces."""
     words = re.sub(r"^\|\d+ .*?(?=/bin/sh -c )", "", made_by)  # the build arguments
     words = re.sub(r"^/bin/sh -c (#\(nop\) *)?", "", words)
     return " ".join(words.split())
 
 
 def seconds_to_ready(engine: str, image: str) -> float:
-    """Start a container, and return the seconds until its first readiness."""
+    """Start a container, and return the seconds until it is ready."""
     started = time.monotonic()
     with running(engine, image) as (container, url):
         while True:
@@ -94,6 +99,7 @@ def seconds_to_ready(engine: str, image: str) -> float:
 
 @contextmanager
 def running(engine: str, image: str) -> Iterator[tuple[str, str]]:
+    """Run a container, and yield its id and URL."""
     container = ask(engine, "run", "--detach", *AS_IN_PRODUCTION, "--publish", "127.0.0.1::3000", image)
     try:
         yield container, f"http://{ask(engine, 'port', container, '3000').splitlines()[0]}"
@@ -102,6 +108,11 @@ def running(engine: str, image: str) -> Iterator[tuple[str, str]]:
 
 
 def ask(engine: str, *arguments: str) -> str:
+    """Return what a command of the engine prints.
+
+    Raises:
+        EngineError: It fails.
+    """
     try:
         finished = subprocess.run([engine, *arguments], capture_output=True, text=True, check=False)
     except OSError as error:

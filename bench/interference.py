@@ -1,21 +1,16 @@
 """`python -m bench.interference`: how long /classify takes while others send a thousand images to /drift.
 
-It serves the newest model of the store on a free port, with the settings of the environment, and sends it
-requests that were made beforehand, each client one after the other. Every row has a service of its own, so
-that none inherits anything from the one before.
+It serves the newest model of the store on a free port, with the settings of the environment. The requests
+are made beforehand, and each client sends one after the other. Every row of the table has a service of its
+own, so that it does not depend on the row before.
 """
 
 import argparse
 import io
 import itertools
-import json
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,34 +18,19 @@ from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
-from bench.bodies import form, png
-from bench.load import Outcome
-from bench.processes import exit_on_signals, python, running
+from bench.bodies import png
+from bench.load.__main__ import Outcome
+from bench.load.senders import Form, measure, percentiles, write_form
+from bench.processes import exit_on_signals
 from bench.service import require_model, service
 from train.data import load_mnist
 
 MODEL = "mnist"
-BATCH = 1000  # images in a request to /drift, as many as it takes
-WARM_UP_SECONDS = 2
+BATCH = 1000  # images in a request to /drift: the most that one may have
 COLUMNS = (
     *("clients", "drift clients", "p50", "p99", "max", "requests/s", "errors"),
     *("/drift p50", "/drift max"),
 )
-
-
-@dataclass(frozen=True)
-class Form:
-    """A request that is ready to be sent.
-
-    Attributes:
-        path: The endpoint.
-        content_type: With the boundary of the parts.
-        body: The file that holds it.
-    """
-
-    path: str
-    content_type: str
-    body: Path
 
 
 def main() -> int:
@@ -61,10 +41,10 @@ def main() -> int:
     cores = []
     with tempfile.TemporaryDirectory() as folder:
         classify, drift = forms(Path(folder), options.upload)
-        for clients, drifting in tqdm(list(itertools.product(options.clients, options.drift_clients))):
+        for clients, drift_clients in tqdm(list(itertools.product(options.clients, options.drift_clients))):
             with service() as (address, _):
-                outcomes = measure(address, {classify: clients, drift: drifting}, options.seconds)
-            table.add_row(str(clients), str(drifting), *cells(outcomes, options.seconds))
+                outcomes = measure(address, {classify: clients, drift: drift_clients}, options.seconds)
+            table.add_row(str(clients), str(drift_clients), *cells(outcomes, options.seconds))
             cores.append(sum(outcome.cores for outcome in outcomes))
     console = Console(width=110)
     console.print(table)
@@ -83,53 +63,22 @@ def parser() -> argparse.ArgumentParser:
         "--upload",
         choices=["files", "npz"],
         default="files",
-        help=f"the {BATCH} images of a request to /drift as so many PNG files, or as one array",
+        help=f"send the {BATCH} images of a request to /drift as PNG files, or as one array",
     )
     return options
 
 
 def forms(folder: Path, upload: str) -> tuple[Form, Form]:
-    """Make a request to /classify, of one digit, and one to /drift, of a thousand."""
+    """Return a form with one digit for /classify, and one with a thousand for /drift."""
     images = load_mnist("embedded", folder).held_out.images[:BATCH].numpy()
     pngs = [(f"{index}.png", png(image), "image/png") for index, image in enumerate(images)]
     archive = io.BytesIO()
     np.savez(archive, images=images)
     batch = pngs if upload == "files" else [("digits.npz", archive.getvalue(), "application/octet-stream")]
-    return write_form(folder / "classify", pngs[:1]), write_form(folder / "drift", batch)
-
-
-def write_form(body: Path, files: Sequence[tuple[str, bytes, str]]) -> Form:
-    sent = form([("images", file) for file in files], {})
-    body.write_bytes(sent.content)
-    return Form(f"/{body.name}", sent.content_type, body)
-
-
-def measure(address: str, clients: dict[Form, int], seconds: float) -> list[Outcome]:
-    """Send forms at the same time, each from some clients, and return what became of each that has any."""
-    begin = time.monotonic() + WARM_UP_SECONDS
-    with ExitStack() as stack:
-        senders = [
-            stack.enter_context(
-                running(send(form, address, count, begin, begin + seconds), stdout=subprocess.PIPE)
-            )
-            for form, count in clients.items()
-            if count
-        ]
-        return [Outcome(**json.loads(sender.communicate()[0])) for sender in senders]
-
-
-def send(form: Form, address: str, clients: int, begin: float, end: float) -> list[str]:
-    """Return the command that sends a form."""
-    flags = {
-        "address": address,
-        "path": form.path,
-        "body": form.body,
-        "content-type": form.content_type,
-        "clients": clients,
-        "begin": begin,
-        "end": end,
-    }
-    return python("bench.load", *(f"--{name}={value}" for name, value in flags.items()))
+    return (
+        write_form("/classify", folder / "classify", pngs[:1]),
+        write_form("/drift", folder / "drift", batch),
+    )
 
 
 def cells(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
@@ -138,14 +87,8 @@ def cells(outcomes: Sequence[Outcome], seconds: float) -> list[str]:
         *percentiles(classify, 50, 99, 100),
         f"{len(classify.seconds) / seconds:,.0f}",
         str(sum(outcome.errors for outcome in outcomes)),
-        *(cell for one in drift for cell in percentiles(one, 50, 100)),
+        *(cell for outcome in drift for cell in percentiles(outcome, 50, 100)),
     ]
-
-
-def percentiles(outcome: Outcome, *shares: int) -> list[str]:
-    if not outcome.seconds:
-        return ["–"] * len(shares)
-    return [f"{seconds * 1000:,.1f} ms" for seconds in np.percentile(outcome.seconds, shares)]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`python -m bench.mutated`: damaged pictures of every format by the thousand, and who notices them.
+"""`python -m bench.mutated`: thousands of damaged pictures of every format, and the time of digits meanwhile.
 
-It serves the newest model of the store on a free port, with the settings of the environment, and sends it
-pictures that were damaged at random, several in each request, from several clients. Meanwhile another client
-sends one digit after the other. Each damaged picture has to become an answer or a problem that is its own
-fault, and no digit may wait longer than it is allowed to. The exit status says whether all of that is so.
+It serves the newest model of the store on a free port, with the settings of the environment. Several clients
+send it randomly damaged pictures, several in each request, while another client sends one digit after the
+other. Each damaged picture has to get a label or a problem of the caller (no 5xx), and no digit may take
+longer than the limit. The exit status is 0 if all of that holds.
 """
 
 import argparse
@@ -30,18 +30,18 @@ from bench.service import require_model, service
 from bench.wire import NoAnswerError, Wire
 
 MODEL = "mnist"
-TOGETHER = 8  # pictures in a request, as many as are answered in the quick lane
+TOGETHER = 8  # pictures in a request, few enough for the quick lane
 PAUSE_SECONDS = 0.005  # between two digits
 
 
 @dataclass
 class Seen:
-    """What became of the damaged pictures, and how long the digits took.
+    """Answers to the damaged pictures, and times of the digits.
 
     Attributes:
-        outcomes: How many pictures became a label, and how many a problem of which kind.
-        complaints: What was wrong with an answer.
-        seconds: From each digit's request to its answer.
+        outcomes: Number of pictures by outcome: `read`, or the kind of problem.
+        complaints: What was wrong with answers.
+        seconds: Time of each digit.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def asking(wire: Wire, digit: Question, seen: Seen) -> Iterator[None]:
-    """Have a digit asked again and again."""
+    """Classify a digit again and again in another thread."""
     stop = threading.Event()
 
     def ask() -> None:
@@ -105,6 +105,7 @@ def asking(wire: Wire, digit: Question, seen: Seen) -> Iterator[None]:
 
 
 def send_all(address: tuple[str, int], seen: Seen, options: argparse.Namespace) -> None:
+    """Send all damaged pictures, spread over the clients."""
     starts = range(0, options.pictures, TOGETHER)
     groups = [range(start, min(start + TOGETHER, options.pictures)) for start in starts]
     with (
@@ -122,6 +123,7 @@ def send_all(address: tuple[str, int], seen: Seen, options: argparse.Namespace) 
 
 
 def send(wire: Wire, groups: Sequence[range], seen: Seen, seed: int, progress: tqdm) -> None:
+    """Send groups of damaged pictures, each group in one request."""
     for group in groups:
         pictures = [mutated(np.random.default_rng([seed, index])) for index in group]
         files = [("images", (name, data, "image/png")) for name, data in pictures]
@@ -138,7 +140,7 @@ def send(wire: Wire, groups: Sequence[range], seen: Seen, seed: int, progress: t
 
 
 def outcomes_of(body: dict) -> list[str]:
-    """Return for each picture of a request what became of it: `read`, or the kind of its problem."""
+    """Return the outcome of each picture of a request: `read`, or the kind of problem."""
     results = body.get("results") or body.get("image_errors") or [{"error": body}]
     return [kind_of(result["error"]) if "error" in result else "read" for result in results]
 

@@ -1,4 +1,4 @@
-"""Programs that a benchmark starts: each in a session of its own, and none left when the benchmark ends."""
+"""Programs that a benchmark starts, and that all end when the benchmark does."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ STOPPED_WITHIN_SECONDS = 30
 
 
 def exit_on_signals() -> None:
-    """Make Ctrl-C and termination leave by SystemExit, so that what was started ends with the program."""
+    """Turn SIGINT and SIGTERM into SystemExit, so that `running` stops what it started."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
 
@@ -29,13 +29,13 @@ def running(
 ) -> Iterator[psutil.Popen]:
     """Run a program, and stop it with all that it started.
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches it through here alone, and in order.
+    It has a session of its own, so that Ctrl-C in a terminal does not reach it and it is stopped from here.
 
     Args:
         command: The program and its arguments.
         environment: Variables to add to this program's own.
-        folder: Where it runs.
-        options: What else `subprocess.Popen` takes.
+        folder: Its working folder.
+        options: Other options of `subprocess.Popen`.
     """
     process = psutil.Popen(
         command,
@@ -51,7 +51,7 @@ def running(
 
 
 def stop(process: psutil.Popen) -> None:
-    """End a program: it is asked first, then the children that outlive it, and at last no one is asked."""
+    """Terminate a program, then the children that outlive it, and kill those that do not end."""
     if process.poll() is not None:
         return
     children = process.children(recursive=True)
@@ -71,10 +71,10 @@ def python(module: str, *arguments: str) -> list[str]:
 
 
 def result_of(command: Sequence[str], **options) -> str:
-    """Return what a program prints, once it has ended well.
+    """Run a program to its end, and return what it prints.
 
     Raises:
-        CalledProcessError: It has not.
+        CalledProcessError: It failed.
     """
     with running(command, stdout=subprocess.PIPE, text=True, **options) as process:
         printed, _ = process.communicate()

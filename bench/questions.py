@@ -1,4 +1,4 @@
-"""Requests whose right answers are known: what they were before anything else was asked."""
+"""Requests with known answers, which the service gave before it was put under load."""
 
 import io
 import random
@@ -15,24 +15,25 @@ from bench.malformed.kinds import post, request
 from bench.wire import Answer, Wire
 from train.data import load_mnist
 
-DIGITS, BATCH = 64, 32
-SURE = 0.9  # of a digit: as many are, whatever else is in its batch
-BUSY = 429  # what a service that has too much to do may say instead, now and then
+DIGITS = 64  # digits from which the clearly written are taken
+BATCH = 32  # images of a drift test, and of a request that classifies many
+SURE = 0.9  # probability from which a digit has the same label whatever is classified beside it
+BUSY = 429  # status that a service with too much to do may answer with instead
 
 
 class UnfitServiceError(Exception):
-    """A service that does not know digits, so that there is nothing to compare its answers with."""
+    """The service cannot be tried: its answers to clear cases are wrong."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A request, and what its answer holds when it is right.
+    """A request with its right answer.
 
     Attributes:
-        name: What the table calls it.
-        sent: As it goes over the wire.
-        essence: Takes from an answer what has to stay the same.
-        known: What that is.
+        name: Its name in tables.
+        sent: The bytes of the request.
+        essence: Returns the part of an answer that has to stay the same.
+        known: That part of the right answer.
     """
 
     name: str
@@ -42,11 +43,11 @@ class Question:
 
     @property
     def endpoint(self) -> str:
-        """The path that it is sent to."""
+        """The path of the request."""
         return self.sent.split(b" ", 2)[1].decode()
 
     def complaint(self, answer: Answer) -> str:
-        """Say what is wrong with an answer, or nothing."""
+        """Return what is wrong with an answer; empty if nothing is."""
         if answer.status == BUSY:
             return ""
         if answer.status != 200:
@@ -75,14 +76,14 @@ def has_metrics(answer: Answer) -> bool:
 
 
 def questions(wire: Wire, seed: int) -> Sequence[Question]:
-    """Return requests with their answers, which the service gives now that it has nothing else to do.
+    """Return requests with the answers that the service gives them now, while it has nothing else to do.
 
     Raises:
-        UnfitServiceError: It does not know digits that are easy, or takes noise for digits.
+        UnfitServiceError: It does not recognise clear digits, or finds no drift in noise.
     """
     digits = sure_digits(wire)
     generator = random.Random(seed)
-    many = generator.sample(digits, BATCH)  # which the service answers beside the others
+    many = generator.sample(digits, BATCH)
     batch = [image for image, _ in digits[:BATCH]]
     noisy = ask(wire, "drift of noise", noise(seed), verdict)
     if noisy.known[0] is not True:
@@ -98,7 +99,11 @@ def questions(wire: Wire, seed: int) -> Sequence[Question]:
 
 
 def sure_digits(wire: Wire) -> list[tuple[np.ndarray, str]]:
-    """Return digits that nobody takes for others, with their labels."""
+    """Return digits that the service recognises with a high probability, and their labels.
+
+    Raises:
+        UnfitServiceError: There are too few.
+    """
     with tempfile.TemporaryDirectory() as folder:
         digits = load_mnist("embedded", Path(folder)).held_out
     images, truth = digits.images[:DIGITS].numpy(), digits.labels[:DIGITS].tolist()
@@ -117,6 +122,11 @@ def sure_digits(wire: Wire) -> list[tuple[np.ndarray, str]]:
 
 
 def ask(wire: Wire, name: str, sent: bytes, essence: Callable[[Any], object]) -> Question:
+    """Send a request, and return it with its answer.
+
+    Raises:
+        UnfitServiceError: The answer is not a 200.
+    """
     answer = wire.ask(sent)
     if answer.status != 200:
         raise UnfitServiceError(f"The service answers {answer.status} to {name}.")
@@ -124,13 +134,14 @@ def ask(wire: Wire, name: str, sent: bytes, essence: Callable[[Any], object]) ->
 
 
 def upload(path: str, images: Sequence[np.ndarray], fields: Mapping[str, str] | None = None) -> bytes:
+    """Return the bytes of a request with PNG files of images (H, W), uint8."""
     files = [("images", (f"{number}.png", png(image), "image/png")) for number, image in enumerate(images)]
     body = form(files, fields or {})
     return post(path, body.content, body.content_type)
 
 
 def noise(seed: int) -> bytes:
-    """Return a request to /drift with images that no digit looks like."""
+    """Return a request to /drift with a batch of noise."""
     stream = io.BytesIO()
     np.save(stream, np.random.default_rng(seed).integers(0, 256, (BATCH, 28, 28), dtype=np.uint8))
     body = form([("images", ("noise.npy", stream.getvalue(), "application/octet-stream"))], {})

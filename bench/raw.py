@@ -1,7 +1,7 @@
-"""`python -m bench.raw`: the most images a second that a model's forward pass alone can do on this machine.
+"""`python -m bench.raw`: the highest rate of a model's forward pass alone on this machine, as JSON.
 
-Nothing is decoded and nothing is sent: a server could reach it if all else took no time. It is for
-`bench.serving`, which shows what share of it each server reaches.
+Nothing is decoded and nothing is sent, so this is an upper bound for any server. `bench.serving` runs it and
+shows what share of the bound each server reaches.
 """
 
 import argparse
@@ -16,46 +16,46 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import bentoml
 import torch
 from torch import Tensor
 
-from bench.quiet import TRIES, Watch, least_disturbed
+from bench.service import require_model
+from bench.serving.machine_load import TRIES, Watch, least_disturbed
 from bento import catalogue
 from vision.errors import ModelNotLoadedError
 from vision.models import bundle
 
-BATCHES = (1, 2, 4, 8)
+GROUP_SIZES = (1, 2, 4, 8)  # images in one forward pass
 CORES = os.cpu_count() or 1
-WAYS = sorted({(1, 1), (CORES, 1), (1, CORES)})  # streams, and threads of each
-SEARCH_SHARE = 0.1  # of the seconds, for each way and size, to find the best
-WARM_UP_PASSES = 3  # in which TorchScript compiles what it runs
+WAYS = sorted({(1, 1), (CORES, 1), (1, CORES)})  # forward passes at a time, and threads of each
+SEARCH_SHARE = 0.1  # part of the seconds for which each way and group size is tried
+WARM_UP_PASSES = 3  # TorchScript optimises a script in its first passes
 
 Script = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast a form of a model is, at its best.
+    """How fast the forward pass is.
 
     Attributes:
         images_per_second: All streams together.
         streams: Forward passes at a time.
-        threads: Threads of each of them.
-        batch: Images in each of them.
-        others: Cores that something else used meanwhile.
+        threads: Threads of each forward pass.
+        images: Images in each forward pass.
+        others: Cores that other programs used meanwhile.
     """
 
     images_per_second: float
     streams: int
     threads: int
-    batch: int
+    images: int
     others: float
 
 
 def main() -> int:
     options = parser().parse_args()
-    folder = Path(bentoml.models.get(options.model).path)
+    folder = require_model(options.model).folder
     images = bundle.read_golden(folder)["images"]
     rates = {}
     for name, script in forms(folder, options.model):
@@ -67,15 +67,19 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m bench.raw", description=__doc__)
     options.add_argument("model", help="in the store, name or name:version")
-    options.add_argument("--seconds", type=float, default=3, help="for the best (default: %(default)s)")
-    options.add_argument("--tries", type=int, default=TRIES, help="while something else runs too")
+    options.add_argument(
+        "--seconds", type=float, default=3, help="of measuring the best way (default: %(default)s)"
+    )
+    options.add_argument(
+        "--tries", type=int, default=TRIES, help="at most, while other programs disturb it (%(default)s)"
+    )
     return options
 
 
 def forms(folder: Path, name: str) -> Iterator[tuple[str, Script]]:
-    """Yield a model as it lies in the store, made faster, and as the service runs it where it loads it."""
+    """Yield the stored script, the script optimised by TorchScript, and the service's own engine."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, and shipped here
+        warnings.simplefilter("ignore", FutureWarning)  # of TorchScript, which is deprecated
         script = torch.jit.load(str(folder / bundle.SCRIPT)).eval()
         yield "as it comes", script
         frozen = torch.jit.freeze(script.to(memory_format=torch.channels_last))
@@ -93,26 +97,26 @@ def channels_last(script: Script) -> Script:
 
 
 def best_rate(script: Script, images: Tensor, seconds: float, tries: int = TRIES) -> Rate:
-    """Return the rate of the fastest of all ways and sizes.
+    """Return the rate of the fastest of all ways and group sizes.
 
     Args:
-        script: Takes uint8 (B, C, H, W).
-        images: Some inputs, repeated where a batch is larger.
-        seconds: How long the fastest is measured, once it is found.
-        tries: How often at most it is measured while something else runs too.
+        script: Takes uint8 (N, C, H, W).
+        images: Some inputs, repeated where a group is larger.
+        seconds: How long the fastest is measured once it is found.
+        tries: How often it is measured, at most, while other programs disturb it.
     """
 
-    def rate(way: tuple[int, int], batch: int, seconds: float) -> Rate:
-        inputs = images[torch.arange(batch) % len(images)]  # (B, C, H, W)
+    def rate(way: tuple[int, int], size: int, seconds: float) -> Rate:
+        inputs = images[torch.arange(size) % len(images)]  # (N, C, H, W)
         return measure(script, inputs, way, seconds)
 
-    found = [rate(way, batch, seconds * SEARCH_SHARE) for way, batch in itertools.product(WAYS, BATCHES)]
-    best = max(found, key=lambda one: one.images_per_second)
-    return least_disturbed(lambda: rate((best.streams, best.threads), best.batch, seconds), tries)
+    found = [rate(way, size, seconds * SEARCH_SHARE) for way, size in itertools.product(WAYS, GROUP_SIZES)]
+    best = max(found, key=lambda rate: rate.images_per_second)
+    return least_disturbed(lambda: rate((best.streams, best.threads), best.images, seconds), tries)
 
 
 def measure(script: Script, inputs: Tensor, way: tuple[int, int], seconds: float) -> Rate:
-    """Return the rate of some streams of forward passes at a time."""
+    """Return the rate of parallel streams of forward passes, in a way of WAYS."""
     streams, threads = way
     watch = Watch()
     with ThreadPoolExecutor(streams) as pool:
@@ -122,7 +126,7 @@ def measure(script: Script, inputs: Tensor, way: tuple[int, int], seconds: float
 
 @torch.inference_mode()
 def stream(script: Script, inputs: Tensor, threads: int, seconds: float) -> float:
-    """Return the images a second of forward passes one after the other, in this thread."""
+    """Return the images per second of forward passes that run one after the other in this thread."""
     torch.set_num_threads(threads)
     for _ in range(WARM_UP_PASSES):
         script(inputs)

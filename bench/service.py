@@ -1,4 +1,4 @@
-"""The service itself, started for a benchmark as a user starts it."""
+"""The service, started for a benchmark by `bentoml serve`, and the model that it needs."""
 
 import subprocess
 import sys
@@ -6,31 +6,32 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import bentoml
 import psutil
-from bentoml.exceptions import NotFound
 
 from bench.processes import HOST, free_port, is_ready, python, running
-from serving.commands import TRAINING_COMMANDS
+from bento import store
 
 READY_WITHIN_SECONDS = 120
 
 
-def require_model(name: str) -> None:
-    """Go on if the store holds a model.
+def require_model(tag: str) -> store.StoredModel:
+    """Return a model of the store, or end the program with a message that says how to train it.
+
+    Args:
+        tag: Its name, which stands for its newest version, or name:version.
 
     Raises:
-        SystemExit: It holds none, with a sentence that says what to run, and status 1.
+        SystemExit: The store has none, or a damaged one.
     """
     try:
-        bentoml.models.get(f"{name}:latest")
-    except NotFound:
-        sys.exit(f"The model store holds no {name!r}. Run `{TRAINING_COMMANDS[name]}` first.")
+        return store.find(tag)
+    except (store.NoSuchModelError, store.DamagedModelError) as error:
+        sys.exit(f"{error} Run `python -m train {tag.partition(':')[0]}` first.")
 
 
 @contextmanager
 def service(**environment: str) -> Iterator[tuple[str, psutil.Popen]]:
-    """Serve the newest model, and give the address and the process once it is ready.
+    """Serve the newest models, and yield the address and the process once the service is ready.
 
     Args:
         environment: Variables to add to this program's own.

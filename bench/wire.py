@@ -1,4 +1,4 @@
-"""A client for what others will not send: bytes as they are, on a connection that is kept where it can be."""
+"""A client that sends any bytes, also ones that are not HTTP, and keeps its connection where it can."""
 
 import http.client
 import json
@@ -13,12 +13,12 @@ ANSWERED_WITHIN_SECONDS = 120
 
 
 class NoAnswerError(Exception):
-    """The service closed the connection without a word."""
+    """The service closed the connection without an answer."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: status, headers and body."""
+    """Status, headers and body of an answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -29,23 +29,27 @@ class Answer:
 
 
 class Wire:
-    """A connection to the service, opened when it is needed and as often as it is."""
+    """A connection to the service, opened again whenever it was closed."""
 
     def __init__(self, host: str, port: int) -> None:
         self.address = host, port
         self.connection: socket.socket | None = None
 
     def ask(self, request: bytes) -> Answer:
-        """Send the bytes of a request, and return the first answer to them.
+        """Send the bytes of a request, and return the first answer.
 
         Raises:
-            NoAnswerError: There is none.
+            NoAnswerError: There is no answer.
         """
         self.send(request)
         return self.answer()
 
     def send(self, data: bytes) -> None:
-        """Send bytes, as many as the service takes before it closes the connection."""
+        """Send bytes, or as many of them as the service reads before it closes the connection.
+
+        Raises:
+            NoAnswerError: There is no connection.
+        """
         if self.connection is not None and is_over(self.connection):
             self.close()
         if self.connection is None:
@@ -54,14 +58,14 @@ class Wire:
             except OSError as error:
                 raise NoAnswerError(f"no connection ({error})") from None
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with suppress(OSError):  # it may have answered, without reading all
+        with suppress(OSError):  # the service may answer and close before it has read all
             self.connection.sendall(data)
 
     def answer(self) -> Answer:
-        """Return the next answer; where it is the connection's last, the next request gets a new one.
+        """Return the next answer, and close the connection where that is its last.
 
         Raises:
-            NoAnswerError: There is none.
+            NoAnswerError: There is no answer.
         """
         assert self.connection is not None
         response = http.client.HTTPResponse(self.connection)
@@ -83,5 +87,5 @@ class Wire:
 
 
 def is_over(connection: socket.socket) -> bool:
-    """Say whether the service has closed a connection, or said something on it that nobody asked for."""
+    """Return whether the service has closed a connection, or sent something unasked."""
     return bool(select.select([connection], [], [], 0)[0])

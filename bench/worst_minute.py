@@ -1,12 +1,12 @@
-"""`python -m bench.worst_minute`: what a single client can do to the others with 64 MB of uploads at a time.
+"""`python -m bench.worst_minute`: how much one client with 64 MB of uploads at a time can slow the others.
 
-It serves the newest model of the store on a free port, with the settings of the environment. For a minute one
-client sends the worst that a body may hold, over several connections. Meanwhile others ask for a digit, for
-the digit on a large photograph, and for a drift test. Every row has a service of its own.
+It serves the newest model of the store on a free port, with the settings of the environment. For a minute,
+one client sends the most expensive bodies that are allowed, over several connections. Meanwhile other clients
+classify a digit, classify a digit on a large photograph, and test a batch for drift. Every row of the table
+has a service of its own.
 """
 
 import argparse
-import io
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,16 +19,17 @@ from rich.console import Console
 from rich.table import Column, Table
 from tqdm import tqdm
 
-from bench.bodies import png
+from bench.bodies import encoded, png
 from bench.bombs import deep_png, empty_blocks_png
-from bench.interference import MODEL, Form, measure, percentiles, write_form
-from bench.load import Outcome
+from bench.load.__main__ import Outcome
+from bench.load.senders import Form, measure, percentiles, write_form
 from bench.processes import exit_on_signals
 from bench.service import require_model, service
 from train.data import load_mnist
 
-BODY = 62 * 2**20  # bytes: of the 64 MiB that a request may have, what its form leaves
-BATCH = 32  # digits in the drift test of the others
+MODEL = "mnist"
+BODY = 62 * 2**20  # bytes of image files in a request, which may have 64 MiB in all
+BATCH = 32  # digits in the drift test of the other clients
 COLUMNS = ("one client sends", "errors", "digit p50", "p99", "max", "photograph max", "/drift max", "memory")
 File = tuple[str, bytes, str]
 
@@ -45,7 +46,7 @@ def main() -> int:
             with service() as (address, process):
                 clients = dict.fromkeys(others, 1) | ({form: options.connections} if form else {})
                 outcomes = measure(address, clients, options.seconds)
-                memory = sum(map(highest, process.children(recursive=True)))
+                memory = sum(map(peak_memory, process.children(recursive=True)))
             table.add_row(name, *cells(outcomes, memory))
     console = Console(width=130)
     console.print(table)
@@ -57,36 +58,33 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "attacks", nargs="*", choices=[*ATTACKS, []], help="what to send, of: " + "; ".join(ATTACKS)
     )
-    options.add_argument("--seconds", type=float, default=60, help="of each row (default: %(default)s)")
     options.add_argument(
-        "--connections", type=int, default=4, help="of the one client (default: %(default)s)"
+        "--seconds", type=float, default=60, help="that each row measures (default: %(default)s)"
+    )
+    options.add_argument(
+        "--connections", type=int, default=4, help="of the client that attacks (default: %(default)s)"
     )
     return options
 
 
 def forms_of_others(folder: Path) -> list[Form]:
+    """Return the forms that the other clients send: a digit, a photograph of it, and a batch."""
     images = load_mnist("embedded", folder).held_out.images[:BATCH].numpy()
     digits = [(f"{index}.png", png(image), "image/png") for index, image in enumerate(images)]
+    photograph = large_photograph(images[0])
     return [
-        to("/classify", folder / "digit", digits[:1]),
-        to("/classify", folder / "photograph", [("large.jpg", large_photograph(images[0]), "image/jpeg")]),
-        to("/drift", folder / "batch", digits),
+        write_form("/classify", folder / "digit", digits[:1]),
+        write_form("/classify", folder / "photograph", [("large.jpg", photograph, "image/jpeg")]),
+        write_form("/drift", folder / "batch", digits),
     ]
 
 
 def large_photograph(digit: np.ndarray) -> bytes:
-    """Return a digit as a telephone's camera takes it: 12 megapixels, with noise, some megabytes."""
+    """Return a JPEG of a digit on paper, as a telephone takes it: 12 megapixels, with noise."""
     page = np.random.default_rng(0).integers(200, 230, (3000, 4000), dtype=np.uint8)
     ink = np.asarray(Image.fromarray(digit).resize((1400, 1400)))
     page[800:2200, 1300:2700] -= np.minimum(ink, 180)
-    stream = io.BytesIO()
-    Image.fromarray(page).convert("RGB").save(stream, "JPEG", quality=90)
-    return stream.getvalue()
-
-
-def to(path: str, body: Path, files: list[File]) -> Form:
-    form = write_form(body, files)
-    return Form(path, form.content_type, body)
+    return encoded(Image.fromarray(page).convert("RGB"), "JPEG", quality=90)
 
 
 def huge_pngs() -> list[File]:
@@ -99,7 +97,7 @@ def empty_blocks() -> list[File]:
 
 
 def many_digits() -> list[File]:
-    """As many large digits as a request may have."""
+    """Return as many large digits as a request may have."""
     page = np.full((400, 400), 230, np.uint8)
     page[100:300, 190:210] = 30
     noise = np.random.default_rng(0).integers(0, 20, page.shape, dtype=np.uint8)
@@ -107,7 +105,8 @@ def many_digits() -> list[File]:
 
 
 def attack(path: str, files: Callable[[], list[File]]) -> Callable[[Path], Form | None]:
-    return lambda folder: to(path, folder / "attack", files())
+    """Return a function that writes the form of an attack into a folder."""
+    return lambda folder: write_form(path, folder / "attack", files())
 
 
 ATTACKS: Mapping[str, Callable[[Path], Form | None]] = {
@@ -120,8 +119,8 @@ ATTACKS: Mapping[str, Callable[[Path], Form | None]] = {
 }
 
 
-def highest(process: psutil.Process) -> int:
-    """Return the most memory that a process has held, in bytes."""
+def peak_memory(process: psutil.Process) -> int:
+    """Return the peak of a process's memory, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 

@@ -1,8 +1,8 @@
-"""What the process that starts the workers does when one of them dies or hangs, and when it is told to stop.
+"""Supervision of the worker processes: which are replaced, and how the service reloads and stops.
 
-BentoML leaves both to circus, so here is a circus watcher that differs from circus's own: it looks after its
-workers every second instead of every ten; it lets nobody wait for a service that stops; and where BentoML
-does not replace a dead worker, which is in containers, it ends the service, for the orchestrator to see.
+BentoML leaves that to circus. This circus watcher looks after its workers every second instead of every ten,
+closes the port as soon as the service stops, and, where BentoML does not replace a dead worker, as in
+containers, ends the service for the orchestrator to see.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from tornado import gen
 
 from serving.logs import refuse_to_start
 from serving.process.metric_files import release
-from serving.process.readiness import Roll
+from serving.process.readiness import ReadinessFile
 from serving.settings import settings
 
 logger = logging.getLogger("bentoml.driftbento")
@@ -35,16 +35,16 @@ logger = logging.getLogger("bentoml.driftbento")
 CHECK_EVERY_SECONDS = 1
 GRACE_OPTION = "--timeout-graceful-shutdown"  # of BentoML's workers
 KEEP_ALIVE_OPTION = "--timeout-keep-alive"
-KILL_AFTER_SECONDS = 1  # after the grace period, in which workers end by themselves unless they hang
-HUNG_AFTER_CHECKS = 20  # counted, since a machine that was asleep has kept its workers from moving, too
+KILL_AFTER_SECONDS = 1  # after the grace period: workers end by themselves within it unless they hang
+HUNG_AFTER_CHECKS = 20  # checks, not seconds: a machine that was asleep has stopped its workers too
 TRY_AGAIN_AFTER_SECONDS = 30
 
 
 def supervise(environment: Mapping[str, str]) -> None:
-    """Let the workers that BentoML is about to start be looked after as this module says.
+    """Supervise the workers that BentoML is about to start.
 
     Args:
-        environment: What they are to have in theirs.
+        environment: Variables that they get beside this process's own.
 
     Raises:
         SystemExit: There is nowhere to put what they need.
@@ -60,7 +60,7 @@ def supervise(environment: Mapping[str, str]) -> None:
 
 
 class Controller(circus.controller.Controller):  # type: ignore[misc] # circus is not typed
-    """Takes commands from signals and from who may open a file of this user's, and not over a port."""
+    """Takes commands from signals and over a socket that only this user can open, not over a port."""
 
     def __init__(self, _: str, multicast: None, context: Any, loop: Any, arbiter: Any, *options: Any) -> None:
         folder = tempfile.mkdtemp(prefix="driftbento-")  # with the mode 0700
@@ -69,7 +69,7 @@ class Controller(circus.controller.Controller):  # type: ignore[misc] # circus i
         super().__init__(arbiter.endpoint, multicast, context, loop, arbiter, *options)
 
     def dispatch(self, job: tuple[bytes | None, bytes]) -> None:
-        """Obey a command once circus has finished the one before, or it would refuse it, be it a signal's."""
+        """Run a command once circus has finished the one before it; until then circus would refuse it."""
         if self.arbiter._exclusive_running_command:
             self.loop.call_later(0.1, self.dispatch, job)
         else:
@@ -87,12 +87,12 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         if KEEP_ALIVE_OPTION not in args:
             args = [*args, KEEP_ALIVE_OPTION, str(settings().keep_alive_seconds)]
         self.grace_seconds = int(args[args.index(GRACE_OPTION) + 1])
-        self.roll = Roll.create(options["numprocesses"])
+        self.readiness = ReadinessFile.create(options["numprocesses"])
         self.is_over = False
-        self.next_try = 0.0  # by time.monotonic
+        self.next_try = 0.0  # time.monotonic() of it
         self.outdated = set[int]()  # processes that are to be replaced
         self.retired = set[int]()  # those of them that have been told to stop
-        self.signs = dict[int, tuple[float | None, int]]()  # the last one of each, and for how many checks
+        self.signs = dict[int, tuple[float | None, int]]()  # of each process its last, seen how often
         self.metrics = options["env"]["PROMETHEUS_MULTIPROC_DIR"]
         super().__init__(
             name,
@@ -100,7 +100,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
             args,
             **options
             | {
-                "env": options["env"] | self.environment | self.roll.environment(),
+                "env": options["env"] | self.environment | self.readiness.environment(),
                 "graceful_timeout": self.grace_seconds + KILL_AFTER_SECONDS,
             },
         )
@@ -114,14 +114,14 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
     def reap_process(self, pid: int, status: int | None = None) -> None:
         worker = self.processes.get(pid)
         super().reap_process(pid, status)
-        # Or /metrics would add what it held to what the others hold, for ever.
+        # Otherwise /metrics would add its gauges to those of the others for ever.
         mark_process_dead(pid, self.metrics)  # type: ignore[no-untyped-call]
         release(pid, Path(self.metrics))
         was_told = worker is None or worker.stopping or pid in self.retired
         self.retired.discard(pid)
         if was_told or status is None or not self.is_active():
             return
-        has_answered = self.roll.last_sign_of(pid) is not None
+        has_answered = self.readiness.last_sign_of(pid) is not None
         logger.error(
             "Worker %d (process %d) %s%s. %s",
             worker.wid,
@@ -135,9 +135,9 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
         """Decide and say what follows from the end of a worker that nobody has told to end."""
         if has_answered and self.respawn:
             return "Another one is started."
-        # Where nothing is replaced that dies, one that was to be started beside all the others is not missed.
-        n_enough = 1 if self.respawn else self.roll.n_workers
-        if not has_answered and self.roll.n_ready >= n_enough:
+        # Where dead workers are not replaced, only one beside all the others can be spared.
+        n_enough = 1 if self.respawn else self.readiness.n_workers
+        if not has_answered and self.readiness.n_ready >= n_enough:
             self.next_try = time.monotonic() + TRY_AGAIN_AFTER_SECONDS
             return f"The others go on, and another one is started in {TRY_AGAIN_AFTER_SECONDS} s."
         self.is_over = True
@@ -149,7 +149,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
             yield self._stop()
             raise SystemExit(1)
         self.signs = {pid: self.look_at(pid) for pid in self.processes}
-        # While its threads end, a worker is already dead and cannot be reaped yet; circus would forget it.
+        # A worker whose threads still end is dead and cannot be reaped yet; circus would forget it.
         if all(worker.status != DEAD_OR_ZOMBIE for worker in self.processes.values()):
             self.replace_outdated()
             yield super().manage_processes()
@@ -161,7 +161,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
 
     def look_at(self, pid: int) -> tuple[float | None, int]:
         """Return a worker's last sign of life and how often it has been the same; kill one that hangs."""
-        sign = self.roll.last_sign_of(pid)
+        sign = self.readiness.last_sign_of(pid)
         before, n_checks = self.signs.get(pid, (None, 0))
         n_checks = n_checks + 1 if sign is not None and sign == before else 0
         if n_checks == HUNG_AFTER_CHECKS:
@@ -176,7 +176,7 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
     def replace_outdated(self) -> None:
         """Start one more worker if some are to be replaced; stop one of these when all show signs of life."""
         self.outdated &= self.processes.keys()
-        self.numprocesses = self.roll.n_workers + bool(self.outdated)
+        self.numprocesses = self.readiness.n_workers + bool(self.outdated)
         if not self.outdated or any(worker.stopping for worker in self.processes.values()):
             return
         if len(self.processes) < self.numprocesses:
@@ -199,9 +199,9 @@ class Supervisor(circus.watcher.Watcher):  # type: ignore[misc] # circus is not 
 
     @gen.coroutine
     def _stop(self, close_output_streams: bool = False) -> Iterator[Any]:
-        if self.is_over or self.arbiter._stopping:  # and not about to start again
+        if self.is_over or self.arbiter._stopping:  # not for a restart
             logger.info("Stopping: requests in progress have %d s to be answered.", self.grace_seconds)
-            # Who connects from now on would wait for nobody. Workers close theirs when they are told to stop.
+            # Nobody would answer new connections. Workers close their own copies when they are told to stop.
             self.sockets.close_all()
         yield super()._stop(close_output_streams)
 

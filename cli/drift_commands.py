@@ -22,7 +22,7 @@ from drift.reference import ALL_KERNELS, Reference
 from drift.report import Alpha, Batch, Detector, DriftTest, PermutationCount
 from drift.samples import Samples, read_features
 from serving.problems import document_of
-from vision.embed import SeenImages, blur_of, see
+from vision.embed import EmbeddedImages, blur_of, embed_images
 from vision.errors import MAX_ECHO, Problem
 from vision.images.folders import NoImagesError
 from vision.images.read import Item
@@ -204,7 +204,9 @@ def check_origin(reference: Reference, classifier: Classifier) -> None:
         )
 
 
-def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[Samples, SeenImages | None]:
+def read_samples(
+    paths: Sequence[Path], classifier: Classifier | None
+) -> tuple[Samples, EmbeddedImages | None]:
     """Return the features in files, or those of a model for the images in the files.
 
     Raises:
@@ -215,7 +217,7 @@ def read_samples(paths: Sequence[Path], classifier: Classifier | None) -> tuple[
         return samples, None
     if classifier is None:
         raise UnreadableSamplesError("These are images: say which model is to see them, with --model NAME.")
-    images = see(paths, classifier, progress=True)
+    images = embed_images(paths, classifier, progress=True)
     return images.samples, images
 
 

@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
         help="do not measure how often drift is found where there is none, and from which blur on it is; "
         "that takes a minute or two",
     )
+    mnist.add_argument(
+        "--samples",
+        type=Path,
+        metavar="FOLDER",
+        help="write held-out digits there, too, as the command of this name does by default",
+    )
+    mnist.set_defaults(count=128, blur=2.0)
 
     resnet = commands.add_parser(
         "resnet", help="save torchvision's ResNet, which knows the 1000 classes of ImageNet, in the store"

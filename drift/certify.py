@@ -6,8 +6,9 @@ sample of the pool is computed once, and not anew for every batch that the sampl
 
 import bisect
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from drift.errors import BatchTooSmallError
 from drift.progress import steps
 from drift.reference import Reference
 from drift.two_sample.kernels import CollectionName, Kernel, Points
-from drift.two_sample.mmd import DEFAULT_KERNEL, check_features, permuted_statistics
+from drift.two_sample.mmd import DEFAULT_KERNEL, check_features, statistic
+from drift.two_sample.permutations import Permutations
 from drift.two_sample.results import check_alpha, combined_p_value, count_at_least
 
 SIZES = (16, 64, 256)
@@ -29,6 +31,8 @@ POWER_ALPHA = 0.05
 SIGMAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)  # pixels
 SHARE = 0.5  # of the pool that a batch may take: larger ones would be all but one and the same
 BLOCK = 1000  # samples of the pool at a time
+TOGETHER = 8  # batches, whose kernel values are in the processor's cache
+MOST_PAIRS = 10_000_000  # of samples that a permutation takes, which are listed: they take 120 MB
 
 Blur = Callable[[float], Tensor]
 
@@ -162,37 +166,54 @@ def pooled_p_values(
         DriftError: As `mmd_permutation_test`.
     """
     check_features(reference, pool)
-    points = Points.of(pool.float(), reference.centre)
     kernels = reference.collection(kernel)
+    permutations = reference.permutations(batches.shape[1], reference.bank.n_permutations)
     name = f"{label}batches of {batches.shape[1]}"
-    with one_thread(), steps(name, len(batches) * len(kernels), progress=progress) as step:
-        statistics = torch.stack(
-            [pooled_statistics(reference, one, points, batches, step) for one in kernels], dim=1
-        )  # (T, L, 1 + B)
-    return torch.tensor([combined_p_value(count_at_least(batch)) for batch in statistics])
+    with (
+        one_thread_each() as threads,
+        steps(name, len(batches) * len(kernels), progress=progress) as step,
+        ThreadPoolExecutor(threads) as at_work,
+    ):
+        of_kernel = partial(
+            pooled_statistics,
+            reference=reference,
+            points=Points.of(pool.float(), reference.centre),
+            batches=batches,
+            permutations=permutations,
+            sums_within=sums_within(permutations.chosen),
+            advance=step,
+        )
+        statistics = torch.stack(list(at_work.map(of_kernel, kernels)), dim=1)  # (T, L, 1 + B)
+        return torch.tensor([combined_p_value(at_least) for at_least in count_at_least(statistics)])
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: in products as small as these, threads on a busy machine wait for each other.
+def one_thread_each() -> Iterator[int]:
+    """Let torch use one thread for each product, and give how many products there may be at a time.
 
-    On idle cores two of them take two thirds of the time; beside one busy process, five times as long.
+    In products as small as these, threads on a busy machine wait for each other: two of them, beside one busy
+    process, take five times as long as one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield before
     finally:
         torch.set_num_threads(before)
 
 
 def pooled_statistics(
-    reference: Reference, kernel: Kernel, points: Points, batches: Tensor, advance: Callable[[], object]
+    kernel: Kernel,
+    *,
+    reference: Reference,
+    points: Points,
+    batches: Tensor,
+    permutations: Permutations,
+    sums_within: Callable[[Tensor], Tensor],
+    advance: Callable[[], object],
 ) -> Tensor:
     """Return T of each batch and of its permutations, shape (T, 1 + B), int64."""
-    sums, m = reference.sums[kernel], batches.shape[1]
-    permutations = reference.permutations(m, reference.bank.n_permutations)
-    of_reference = permutations.of_reference(sums)
+    of_reference = permutations.of_reference(reference.sums[kernel])
     prefix, chosen = permutations.prefix.to_dense(), permutations.chosen.T.contiguous()  # (B, n), (m, B)
     parts = []
     for start in range(0, len(points), BLOCK):
@@ -200,18 +221,48 @@ def pooled_statistics(
         across = kernel(squared, overwrite=True)
         parts.append((across.sum(dim=0), across.T @ prefix.T))
     from_reference, from_prefix = (torch.cat(part) for part in zip(*parts, strict=True))  # (N,), (N, B)
-    statistics = torch.empty(len(batches), 1 + len(prefix), dtype=torch.int64)
-    for index, rows in enumerate(batches):
-        touched = from_prefix[rows]  # (m, B)
-        batch = points[rows]
-        within = kernel(batch.squared_distances(batch), overwrite=True).fill_diagonal_(0)
-        statistics[index] = permuted_statistics(
-            of_reference,
-            permutations.chosen,
-            from_reference=from_reference[rows],
-            within=within,
-            touching=touched.sum(dim=0),
-            crossing=touched.mul_(chosen).sum(dim=0),
-        )
-        advance()
-    return statistics
+    touching = sparse_ones(batches.sort().values, len(points)) @ from_prefix  # (T, B)
+    statistics = []
+    for rows, touched in zip(batches.split(TOGETHER), touching.split(TOGETHER), strict=True):
+        within = torch.stack([points[own].squared_distances(points[own]) for own in rows])
+        within = kernel(within, overwrite=True)  # (TOGETHER, m, m)
+        within.diagonal(dim1=1, dim2=2).zero_()
+        row_sums = from_reference[rows] + within.sum(dim=2)
+        crossing = torch.stack([from_prefix[own].mul_(chosen).sum(dim=0) for own in rows])
+        q = of_reference.within + 2 * crossing + sums_within(within)
+        s = of_reference.with_all + touched + row_sums @ chosen
+        q = torch.cat([within.sum(dim=(1, 2))[:, None], q], dim=1)
+        s = torch.cat([row_sums.sum(dim=1, keepdim=True), s], dim=1)
+        statistics.append(statistic(q, s, of_reference.n, batches.shape[1]))
+        for _ in rows:
+            advance()
+    return torch.cat(statistics)
+
+
+def sums_within(chosen: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return a function from kernel values to their sums over the rows that each permutation takes.
+
+    The values are those within T batches of m, shape (T, m, m), with a diagonal of zeros; the sums have the
+    shape (T, B).
+
+    Args:
+        chosen: The rows of a batch that each permutation takes, shape (B, m).
+    """
+    m, sizes = chosen.shape[1], chosen.sum(dim=1)
+    if (sizes * (sizes - 1)).sum() > 2 * MOST_PAIRS:
+        return lambda within: torch.stack([((chosen @ values) * chosen).sum(dim=1) for values in within])
+    # Of a batch that is much smaller than the reference, a permutation takes few pairs.
+    above = torch.ones(m, m, dtype=torch.bool).triu(1)
+    pairs = above.flatten().nonzero().flatten()  # (P,)
+    places = torch.empty(m, m, dtype=torch.int32).masked_scatter_(above, torch.arange(len(pairs)).int())
+    taken = [rows.nonzero().flatten() for rows in chosen]
+    listed = sparse_ones([places[own][:, own][above[: len(own), : len(own)]] for own in taken], len(pairs))
+    return lambda within: 2 * (listed @ within.flatten(1).index_select(1, pairs).T.contiguous()).T
+
+
+def sparse_ones(rows: Sequence[Tensor] | Tensor, width: int) -> Tensor:
+    """Return a sparse matrix, float64, of ones in some columns of each row, in ascending order."""
+    columns = torch.cat(tuple(rows)).int()
+    starts = torch.tensor([0, *map(len, rows)]).cumsum(dim=0).int()
+    ones = torch.ones(len(columns), dtype=torch.float64)
+    return torch.sparse_csr_tensor(starts, columns, ones, size=(len(rows), width), check_invariants=False)

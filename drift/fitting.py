@@ -52,7 +52,7 @@ def fit_certified(
     samples: Samples,
     recipe: Recipe,
     *,
-    blur: Callable[[Tensor], Blur | None] | None = None,
+    blur: Callable[[Tensor], Blur] | None = None,
     source: str = "",
     progress: bool = False,
 ) -> Reference:

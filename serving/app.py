@@ -1,29 +1,127 @@
-"""The endpoints, as the web application that BentoML mounts.
+"""The application: every route, and everything that a request passes on its way there.
 
-They are Starlette routes. BentoML's own request handling answers 500 to a damaged upload and fetches whatever
-address is sent in a file's place; reading the form here gives every fault an answer of its own.
+The endpoints are Starlette routes. BentoML's own request handling answers 500 to a damaged upload and fetches
+whatever address is sent in a file's place; reading the form here gives every fault an answer of its own.
 """
 
-import gc
+from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from serving import openapi
 from serving.endpoints import page
-from serving.execution.dispatch import Dispatcher
-from serving.metrics import metrics
-from serving.middleware.problem_documents import BodyLimit
+from serving.endpoints.models import describe_models
+from serving.execution.scheduler import Scheduler
+from serving.middleware.access_log import AccessLog
+from serving.middleware.api_keys import ApiKeys
+from serving.middleware.body_limit import BodyLimit
+from serving.middleware.known_paths import KnownPaths
+from serving.middleware.problem_documents import ProblemDocuments
+from serving.middleware.request_id import REQUEST_ID, ResponseHeaders
+from serving.middleware.response_memory import ResponseMemory
+from serving.middleware.timeout import Timeout
 from serving.problems import answer_disconnect, answer_out_of_memory, answer_problem
 from serving.registry import Registry
-from serving.requests.admission import HeldAnswers, Room
-from serving.requests.pipeline import Intake, check_query
+from serving.requests.admission import MemoryBudget
+from serving.requests.pipeline import RequestPipeline, check_query
 from serving.schemas import ClassifyForm, DriftForm
-from serving.settings import settings
+from serving.settings import Settings, read_keys, read_origins
 from vision.errors import Problem
+
+HEALTH, METRICS = ("/livez", "/readyz", "/healthz"), "/metrics"
+PAGES = ("/", "/docs.json")
+
+
+def create_app(settings: Settings, registry: Registry) -> Starlette:
+    """Return this project's own endpoints, which answer for whatever models the registry holds.
+
+    `state.document` is to be set to a function that returns the description of the API.
+    """
+    budget = MemoryBudget(settings.max_held_bytes)
+    scheduler = Scheduler(registry, settings)
+    app = Starlette(
+        routes=[
+            Route("/classify", post_classify, methods=["POST"]),
+            Route("/drift", post_drift, methods=["POST"]),
+            Route("/models", get_models, methods=["GET"]),
+            Route("/docs.json", get_document, methods=["GET"]),
+            Route("/", get_page, methods=["GET"]),
+        ],
+        middleware=inner_middleware(settings, budget),
+        exception_handlers={
+            Problem: answer_problem,
+            MemoryError: answer_out_of_memory,
+            ClientDisconnect: answer_disconnect,
+        },
+    )
+    app.router.redirect_slashes = False  # to whatever host the client has named
+    app.state.registry = registry
+    app.state.classify = RequestPipeline(
+        "/classify", ClassifyForm, scheduler.classify, budget=budget, limits=settings
+    )
+    app.state.drift = RequestPipeline(
+        "/drift", DriftForm, scheduler.score_drift, budget=budget, limits=settings
+    )
+    return app
+
+
+def middleware(
+    settings: Settings, *, metrics: Middleware | None, others: Sequence[Middleware], access_log: bool
+) -> list[Middleware]:
+    """Return the middleware around BentoML's endpoints and this project's own, outermost first.
+
+    Args:
+        settings: The service's settings.
+        metrics: BentoML's, which keep a time for each path.
+        others: What else there is of BentoML's and the operator's.
+        access_log: Whether to log every answer.
+    """
+    stack = [
+        Middleware(ResponseHeaders),  # the request's id, and what browsers may do with the answer
+        Middleware(ProblemDocuments),  # makes every error a problem document
+    ]
+    if metrics:
+        stack.append(Middleware(KnownPaths, around=metrics, known=[*openapi.paths(), *PAGES]))
+    stack += others
+    if access_log:
+        stack.append(Middleware(AccessLog, silent=HEALTH))
+    if settings.cors_origins is not None:  # before keys: a browser asks whether it may before it sends one
+        stack.append(cross_origin(settings.cors_origins))
+    if settings.api_keys is not None:
+        keys = read_keys(settings.api_keys.get_secret_value())
+        stack.append(Middleware(ApiKeys, keys=keys, public=public_paths(settings)))
+    stack.append(Middleware(Timeout, timeout_seconds=settings.timeout_seconds, unlimited=HEALTH))
+    return stack
+
+
+def inner_middleware(settings: Settings, budget: MemoryBudget) -> list[Middleware]:
+    """Return what a request to this project's own endpoints passes after `middleware`, outermost first."""
+    pause = settings.read_timeout_seconds
+    return [
+        Middleware(BodyLimit, max_bytes=settings.max_body_bytes, pause_seconds=pause),
+        Middleware(ResponseMemory, budget=budget),
+    ]
+
+
+def cross_origin(origins: str) -> Middleware:
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=read_origins(origins),
+        allow_methods=("GET", "POST"),
+        allow_headers=("Authorization", REQUEST_ID),
+        expose_headers=(REQUEST_ID,),
+    )
+
+
+def public_paths(settings: Settings) -> Collection[str]:
+    """Return the paths that need no key where there are keys."""
+    return (*HEALTH, METRICS) if settings.public_metrics else HEALTH
 
 
 async def post_classify(request: Request) -> Response:
@@ -36,14 +134,10 @@ async def post_drift(request: Request) -> Response:
     return response(await request.app.state.drift(request))
 
 
-def response(content: BaseModel) -> Response:
-    return Response(content.model_dump_json(), media_type="application/json")
-
-
 async def get_models(request: Request) -> Response:
     """Say which models are loaded, and what is known of them."""
     check_query(request)
-    return response(request.app.state.registry.describe())
+    return response(describe_models(request.app.state.registry))
 
 
 async def get_document(request: Request) -> Response:
@@ -56,41 +150,5 @@ async def get_page(_: Request) -> Response:
     return HTMLResponse(page.PAGE, headers=page.HEADERS)
 
 
-room = Room(settings().max_held_bytes)
-endpoints = Starlette(
-    routes=[
-        Route("/classify", post_classify, methods=["POST"]),
-        Route("/drift", post_drift, methods=["POST"]),
-        Route("/models", get_models, methods=["GET"]),
-        Route("/docs.json", get_document, methods=["GET"]),
-        Route("/", get_page, methods=["GET"]),
-    ],
-    middleware=[
-        Middleware(
-            BodyLimit,
-            max_bytes=settings().max_body_bytes,
-            pause_seconds=settings().read_timeout_seconds,
-        ),
-        Middleware(HeldAnswers, room=room),
-    ],
-    exception_handlers={
-        Problem: answer_problem,
-        MemoryError: answer_out_of_memory,
-        ClientDisconnect: answer_disconnect,
-    },
-)
-endpoints.router.redirect_slashes = False  # to whatever host the client has named
-
-
-def answer_for(registry: Registry) -> None:
-    """Have the endpoints answer for these models from now on."""
-    dispatcher, limits = Dispatcher(registry, settings()), settings()
-    endpoints.state.registry = registry
-    endpoints.state.classify = Intake(
-        "/classify", ClassifyForm, dispatcher.classify, room=room, limits=limits
-    )
-    endpoints.state.drift = Intake("/drift", DriftForm, dispatcher.score_drift, room=room, limits=limits)
-    metrics().describe(registry.describe().models)
-    # What is loaded stays. To look through it for garbage takes 150 ms, in which nobody is answered.
-    gc.collect()
-    gc.freeze()
+def response(content: BaseModel) -> Response:
+    return Response(content.model_dump_json(), media_type="application/json")

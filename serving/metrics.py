@@ -19,7 +19,7 @@ from drift.report import Detector, DriftReport
 from serving.process import metric_files
 from serving.schemas import ModelInfo, Prediction
 from vision.errors import Problem
-from vision.preprocessing.prepared import Oddity
+from vision.preprocessing.prepared import WarningKind
 
 DETECTORS: Sequence[str] = get_args(Detector)
 RESULTS = {True: "drift", False: "no_drift"}
@@ -110,7 +110,7 @@ class Metrics:
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
             self.meter(model.name).show_classes(model.classes)
-            for oddity in Oddity:
+            for oddity in WarningKind:
                 self.odd.labels(model.name, oddity)
             if model.drift_reference is not None:
                 for detector, result in product(DETECTORS, RESULTS.values()):
@@ -203,7 +203,7 @@ class Meter:
         for problem in problems:
             self.to.rejected.labels(self.model, problem.kind).inc()
 
-    def count_odd(self, oddities: Iterable[Oddity]) -> None:
+    def count_odd(self, oddities: Iterable[WarningKind]) -> None:
         """Count images that are answered with a warning, each with its kind."""
         for oddity in oddities:
             self.to.odd.labels(self.model, oddity).inc()

@@ -1,18 +1,43 @@
 """The models that the service answers for, each loaded or with the reason why it is not."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from serving.commands import TRAINING_COMMANDS
 from serving.errors import UnknownModelError
-from serving.schemas import DriftReferenceInfo, ModelInfo, ModelsResponse
 from vision.errors import ModelNotLoadedError
-from vision.models.classifier import Classifier, UnavailableModel
+
+if TYPE_CHECKING:  # the process that starts the workers has a registry too, and no use for torch
+    from vision.models.classifier import Classifier
+
+# What to advise whoever asks for a model that is missing and that this project can train.
+TRAINING_COMMANDS: Mapping[str, str] = {"mnist": "python -m train mnist", "resnet": "python -m train resnet"}
+REFERENCE_COMMANDS = {**TRAINING_COMMANDS, "resnet": "python -m train resnet --reference FOLDER"}
+
+
+@dataclass(frozen=True)
+class UnavailableModel:
+    """A model that should be there and cannot be used.
+
+    Attributes:
+        name: Name in the model store.
+        version: Version in the model store, empty when there is none.
+        reason: What is wrong, and what would mend it.
+    """
+
+    name: str
+    version: str
+    reason: str
 
 
 class Registry:
-    """Models by name."""
+    """Models by name. It has none until it is given some."""
 
-    def __init__(self, models: Mapping[str, Classifier | UnavailableModel]) -> None:
+    def __init__(self, models: Mapping[str, "Classifier | UnavailableModel"] | None = None) -> None:
+        self.models = dict(models or {})
+
+    def replace(self, models: Mapping[str, "Classifier | UnavailableModel"]) -> None:
+        """Answer for these models from now on."""
         self.models = dict(models)
 
     @property
@@ -24,11 +49,11 @@ class Registry:
         return " ".join(reasons) or None
 
     @property
-    def loaded(self) -> list[Classifier]:
+    def loaded(self) -> "list[Classifier]":
         """The models that can be asked."""
-        return [model for model in self.models.values() if isinstance(model, Classifier)]
+        return [model for model in self.models.values() if not isinstance(model, UnavailableModel)]
 
-    def get(self, name: str) -> Classifier:
+    def get(self, name: str) -> "Classifier":
         """Return a loaded model.
 
         Raises:
@@ -36,52 +61,15 @@ class Registry:
             ModelNotLoadedError: The model is not in the store, or cannot be used.
         """
         model = self.models.get(name)
-        if isinstance(model, Classifier):
-            return model
-        if model is not None:
+        if isinstance(model, UnavailableModel):
             raise ModelNotLoadedError(model.reason)
+        if model is not None:
+            return model
         if name in TRAINING_COMMANDS:
             others = ", ".join(f"model={one.name}" for one in self.loaded)
             raise ModelNotLoadedError(
                 f"The model store holds no {name!r}. Run `{TRAINING_COMMANDS[name]}` and start again"
                 + (f", or send {others}." if others else ".")
             )
-        raise UnknownModelError(f"There is no model {name!r}. There is: {', '.join(TRAINING_COMMANDS)}.")
-
-    def describe(self) -> ModelsResponse:
-        """Return what is known of every model."""
-        return ModelsResponse(models=[describe(model) for model in self.models.values()])
-
-
-def describe(model: Classifier | UnavailableModel) -> ModelInfo:
-    if isinstance(model, UnavailableModel):
-        return ModelInfo(
-            name=model.name,
-            version=model.version,
-            ready=False,
-            reason=model.reason,
-            trained=None,
-            precision=None,
-            classes=[],
-            drift_reference=None,
-            metadata={},
-        )
-    reference = model.reference and DriftReferenceInfo(
-        n_reference=len(model.reference),
-        n_features=model.reference.features.shape[1],
-        lengthscale=model.reference.lengthscale,
-        kernels=list(model.reference.kernels),
-        n_permutations=model.reference.bank.n_permutations,
-        max_batch=model.reference.max_batch,
-        certificate=model.reference.certificate,
-    )
-    return ModelInfo(
-        name=model.name,
-        version=model.version,
-        ready=True,
-        trained=model.trained,
-        precision=model.engine.precision,
-        classes=list(model.labels),
-        drift_reference=reference,
-        metadata=dict(model.metadata),
-    )
+        known = ", ".join({**TRAINING_COMMANDS, **self.models})
+        raise UnknownModelError(f"There is no model {name!r}. There is: {known}.")

@@ -18,7 +18,7 @@ from drift.report import (
 )
 from drift.two_sample.kernels import CollectionName
 from drift.two_sample.mmd import DEFAULT_KERNEL
-from vision.preprocessing.prepared import Oddity
+from vision.preprocessing.prepared import WarningKind
 
 
 class Form(BaseModel):
@@ -92,7 +92,7 @@ class Prediction(BaseModel):
 class ImageWarning(BaseModel):
     """Why an answer is doubtful: the image is unlike those that the model was trained on."""
 
-    kind: Oddity
+    kind: WarningKind
     detail: str
 
 

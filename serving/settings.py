@@ -1,21 +1,26 @@
-"""What an operator can set, each by an environment variable of the same name in capitals."""
+"""The settings of the service. Each is read from the environment variable of its name in capitals."""
 
+import hashlib
 import os
+import re
 from functools import cache
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from serving.keys import read_keys, read_origins
 from serving.logs import refuse_to_start
 from vision.images.limits import ImageLimits
+
+KEY_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+KEY = re.compile(r"[!-+\--~]{16,}")  # visible ASCII without the comma
+ORIGIN = re.compile(r"\*|https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?")
 
 
 class Settings(BaseSettings):
     """The service's limits and its use of the machine."""
 
-    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)  # which may be a key
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True)  # the input may be a key
 
     workers: int = Field(1, ge=1, description="Number of worker processes.")
     torch_threads: int = Field(1, ge=1, description="Threads for one forward pass or drift test.")
@@ -116,10 +121,10 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """Return the settings, read from the environment once.
+    """Return the settings, read from the environment at the first call.
 
     Raises:
-        SystemExit: Some cannot be used, as the log then says.
+        SystemExit: Some are invalid; the log says which.
     """
     try:
         return Settings()
@@ -128,11 +133,55 @@ def settings() -> Settings:
 
 
 def words_of(error: ValidationError) -> str:
-    """Return which variables are wrong and what is right, without what they hold, which may be a key."""
+    """Return which variables are wrong and what would be right, without their values, which may be keys."""
     said = {str(one["loc"][0]).upper(): one["msg"].removeprefix("Value error, ") for one in error.errors()}
     return " ".join(f"{variable}: {words.removesuffix('.')}." for variable, words in said.items())
 
 
 def is_log_json() -> bool:
-    """Return whether the log is to be JSON, which says so even if other settings are wrong."""
+    """Return whether the log is to be JSON, even if other settings are invalid."""
     return any(name.upper() == "LOG_FORMAT" and value == "json" for name, value in os.environ.items())
+
+
+def read_keys(text: str) -> dict[str, bytes]:
+    """Return the SHA-256 of each API key, by its name.
+
+    Args:
+        text: Names and keys, as name=key,name2=key2.
+
+    Raises:
+        ValueError: The text is not of that form. The message holds no part of a key.
+    """
+    keys: dict[str, bytes] = {}
+    for place, entry in enumerate(text.split(","), start=1):
+        name, _, key = entry.partition("=")
+        if not KEY_NAME.fullmatch(name) or not KEY.fullmatch(key):
+            raise ValueError(
+                f"Entry {place} is not name=key. Write name=key,name2=key2: names of letters, digits and "
+                "_.-, keys of at least 16 characters of ASCII without commas and spaces. Or leave it unset; "
+                "then everybody may ask."
+            )
+        if name in keys or digest(key.encode()) in keys.values():
+            raise ValueError(f"Entry {place} has the name or the key of one before it. Give each its own.")
+        keys[name] = digest(key.encode())
+    return keys
+
+
+def read_origins(text: str) -> list[str]:
+    """Return origins of web pages; * stands for any.
+
+    Raises:
+        ValueError: One of them is not an origin.
+    """
+    origins = text.split(",")
+    for origin in origins:
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin!r} is no origin. Write them as a browser sends them, https://example.org or "
+                "http://localhost:8080, with commas and no spaces between them; or * for all."
+            )
+    return origins
+
+
+def digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

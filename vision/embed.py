@@ -4,7 +4,6 @@ A reference and a batch whose images were prepared in different ways would look 
 """
 
 import io
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,25 +19,26 @@ from drift.fitting import Recipe, fit_certified, mention_copies
 from drift.progress import followed
 from drift.reference import Reference
 from drift.samples import Samples, read_idx
+from vision.corruptions import gaussian_blur
 from vision.errors import ModelNotLoadedError, Problem
 from vision.images.decode import Pixels
 from vision.images.folders import NoImagesError, image_files
 from vision.images.limits import ImageLimits
-from vision.images.read import Item, Upload, read_batch
+from vision.images.read import Item, Upload, read_uploads
 from vision.models.classifier import Classifier, load_classifier
 
-CHUNK = 64  # images that a model sees, or that are blurred, between two steps of the progress bar
-# Files of one's own need no limits as tight as those for what strangers send to the service.
+CHUNK = 64  # images between two steps of the progress bar
+# Local files are trusted, so their limits are far higher than the service's.
 LIMITS = ImageLimits(max_images=10_000_000, max_bytes=2**40, max_pixels=10**9)
 
 
 @dataclass(frozen=True)
-class SeenImages:
-    """Images, and what a model sees in them.
+class EmbeddedImages:
+    """Images with their features.
 
     Attributes:
-        inputs: As the model takes them, shape (N, C, H, W), uint8.
-        samples: What the model sees.
+        inputs: The images as the model takes them, shape (N, C, H, W), uint8.
+        samples: The model's features and softmax outputs for them.
         failed: Images that could not be used, each with its problem.
     """
 
@@ -47,8 +47,8 @@ class SeenImages:
     failed: Sequence[Item]
 
 
-def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> SeenImages:
-    """Return what a model sees in image files, folders of them, and archives.
+def embed_images(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> EmbeddedImages:
+    """Return the features of images in files, folders and archives.
 
     Args:
         paths: Folders, image files, and `.npy`, `.npz`, IDX and zip files of images.
@@ -74,19 +74,19 @@ def see(paths: Sequence[Path], classifier: Classifier, *, progress: bool) -> See
     inputs = torch.from_numpy(np.stack([pixels for _, pixels in usable]))
     logits, features = predict(classifier, inputs, progress=progress)
     samples = Samples([name for name, _ in usable], features, logits.softmax(dim=1))
-    return SeenImages(inputs, samples, failed)
+    return EmbeddedImages(inputs, samples, failed)
 
 
 def fit_on_images(
     folder: Path, metadata: Mapping[str, Any], paths: Sequence[Path], *, seed: int, progress: bool
 ) -> Reference:
-    """Return a certified reference of what a model sees in images.
+    """Return a certified drift reference of a model's features of images.
 
     Args:
-        folder: The model's files, as they lie in the store.
-        metadata: What is known of the model.
-        paths: As `see` takes them.
-        seed: Of everything random.
+        folder: The model's folder in the store.
+        metadata: The model's metadata.
+        paths: As `embed_images` takes them.
+        seed: Seed of everything random.
         progress: Whether to show progress bars.
 
     Raises:
@@ -99,7 +99,7 @@ def fit_on_images(
     except ModelNotLoadedError as error:
         raise InvalidReferenceError(f"No reference can be fitted for this model. {error.detail}") from error
     try:
-        seen = see(paths, classifier, progress=progress)
+        seen = embed_images(paths, classifier, progress=progress)
     except NoImagesError as error:
         raise UnreadableSamplesError(str(error)) from error
     if seen.failed:
@@ -114,13 +114,13 @@ def fit_on_images(
 
 
 def read_items(paths: Sequence[Path], classifier: Classifier) -> Iterator[Item]:
-    """Give each image as its model takes it, or with the problem that it has, numbered through all files."""
+    """Yield each image as its model takes it, or with its problem, numbered through all files."""
     count = 0
     for name, path in image_files(paths):
         images = read_idx(path)
         data = path.read_bytes() if images is None else as_npy(images)
         try:
-            items = read_batch([Upload(name, "", data)], LIMITS, classifier.preparation, archives=True)
+            items = read_uploads([Upload(name, "", data)], LIMITS, classifier.preparation, archives=True)
         except Problem as problem:
             raise UnreadableSamplesError(f"{path}: {problem.detail}") from problem
         yield from (Item(count + item.index, item.filename, item.content) for item in items)
@@ -141,16 +141,11 @@ def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[
     return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
-def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor] | None:
-    """Return a function from a blur to the features of chosen inputs; None where there is no torchvision."""
-    try:
-        from vision.corruptions import gaussian_blur  # the image of the service has no torchvision
-    except ModuleNotFoundError:
-        print("The certificate says nothing of blur: that takes torchvision.", file=sys.stderr)
-        return None
+def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor]:
+    """Return a function from a blur to the features of chosen inputs."""
 
     def blurred(sigma: float) -> Tensor:
-        parts = inputs[chosen].split(CHUNK)  # blurred, they take many times the memory that they take sharp
+        parts = inputs[chosen].split(CHUNK)  # blurring takes many times the memory of the inputs
         return torch.cat([classifier.engine(gaussian_blur(part, sigma))[1] for part in parts])
 
     return blurred

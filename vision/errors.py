@@ -1,22 +1,22 @@
-"""What can be wrong with an image or with a model, in words for whoever sent or stored it.
+"""Errors of images and models, worded for whoever sent the image or stored the model.
 
 Problem
 ├── TooLargeError               more bytes, images or pixels than are allowed
-├── UnsupportedTypeError        a file that does not claim to be an image
-├── UndecodableImageError       bytes that are no image
-├── NoDigitError                an image on which no digit is
-├── NoContentError              an image whose middle has one colour, where a photograph is expected
+├── UnsupportedTypeError        a file that was sent as something other than an image
+├── UndecodableImageError       bytes that are no complete image
+├── NoDigitError                an image without a digit
+├── NoContentError              an image of one colour where a photograph is expected
 ├── AmbiguousFilesError         an archive of many images beside other files
 └── ModelNotLoadedError         a model that is not in the store, or that failed its golden check
 
-Which status of HTTP each becomes stands in serving/problems.py.
+serving/problems.py has the HTTP status of each.
 """
 
 from typing import Any, ClassVar
 
-MAX_ECHO = 100  # characters of what was sent, or said of it, that a message repeats
+MAX_ECHO = 100  # characters of a client's input, or of an error about it, that a message repeats
 MEND = "Copy the model into the store again, or train it again, and restart the service."
-MAX_NAME = 1000  # characters of a file's name, which messages repeat, and of a path in the log
+MAX_NAME = 1000  # characters of a file's name in a message, and of a path in the log
 
 
 class Problem(Exception):
@@ -67,5 +67,5 @@ class ModelNotLoadedError(Problem):
 
 
 def echo(said: object) -> str:
-    """Return as much of what was sent, or of an error that it caused, as a message repeats, in ASCII."""
+    """Return the first MAX_ECHO characters of a client's input, or of an error about it, in ASCII."""
     return str(said).encode("ascii", "backslashreplace").decode()[:MAX_ECHO]

@@ -1,4 +1,4 @@
-"""Archives and NumPy files for /drift that are damaged, that lie, or that hold what nobody should unpack."""
+"""Archives and NumPy files for /drift: damaged ones, decompression bombs, and ones with false headers."""
 
 import io
 import random
@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.malformed.kinds import PNG, file, form, malformed, post
 
-BOMB_BYTES = 70 * 2**20  # more than MAX_BODY_BYTES has it by default
+BOMB_BYTES = 70 * 2**20  # more than the default of MAX_BODY_BYTES
 
 
 def batch(*archives: bytes) -> bytes:
@@ -64,32 +64,35 @@ def zip_that_holds_more_than_it_says(generator: random.Random) -> bytes:
 
 
 def with_sizes(archive: bytes, size: int) -> bytes:
-    """Return an archive that says of all its members that they are of a size."""
-    changed = bytearray(archive)
-    for signature, offset in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
-        start = -1
-        while (start := archive.find(signature, start + 1)) >= 0:
-            changed[start + offset : start + offset + 4] = struct.pack("<I", size)
-    return bytes(changed)
+    """Return an archive whose headers give all members a wrong size."""
+    return with_headers(archive, local=22, central=24, value=struct.pack("<I", size))
 
 
 @malformed(422, "damaged", "encrypted")
 def encrypted_zip(_: random.Random) -> bytes:
-    return batch(with_number(PICTURES, local=6, central=8, number=1))
+    return batch(with_headers(PICTURES, local=6, central=8, value=struct.pack("<H", 1)))
 
 
 @malformed(422, "compressed by method")
 def zip_of_a_strange_compression(generator: random.Random) -> bytes:
-    return batch(with_number(PICTURES, local=8, central=10, number=generator.choice([1, 6, 97, 99])))
+    method = struct.pack("<H", generator.choice([1, 6, 97, 99]))
+    return batch(with_headers(PICTURES, local=8, central=10, value=method))
 
 
-def with_number(archive: bytes, *, local: int, central: int, number: int) -> bytes:
-    """Return an archive with a number of 16 bits changed in the headers of its members."""
+def with_headers(archive: bytes, *, local: int, central: int, value: bytes) -> bytes:
+    """Return an archive with bytes changed in the headers of all members.
+
+    Args:
+        archive: A ZIP file.
+        local: Where the bytes are in a member's local header.
+        central: Where they are in its header in the central directory.
+        value: The new bytes.
+    """
     changed = bytearray(archive)
     for signature, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
         start = -1
         while (start := archive.find(signature, start + 1)) >= 0:
-            changed[start + offset : start + offset + 2] = struct.pack("<H", number)
+            changed[start + offset : start + offset + len(value)] = value
     return bytes(changed)
 
 
@@ -101,7 +104,7 @@ def truncated_zip(generator: random.Random) -> bytes:
 @malformed(422, "damaged")
 def zip_with_a_flipped_byte(generator: random.Random) -> bytes:
     changed = bytearray(zipped({"a.png": PNG}, zipfile.ZIP_STORED))
-    place = len(changed) // 2 - generator.randrange(100)  # in the image, which a checksum guards
+    place = len(changed) // 2 - generator.randrange(100)  # in the image, which has a checksum
     changed[place] ^= 1 + generator.randrange(255)
     return batch(bytes(changed))
 

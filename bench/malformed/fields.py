@@ -1,4 +1,4 @@
-"""Forms that are well formed, with an image, and a field that makes no sense."""
+"""Well-formed forms with an image and a wrong field."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Forms that cannot be taken apart, or that hold other things than images."""
+"""Forms that cannot be parsed, or that hold other things than images."""
 
 import random
 

@@ -1,12 +1,12 @@
-"""Files that are no images, or that no longer are."""
+"""Files that are no images, and damaged image files."""
 
 import random
 import struct
 import zlib
 
-from bench.malformed.kinds import ENDPOINTS, PNG, encoded, file, form, malformed, post
+from bench.malformed.kinds import ENDPOINTS, PNG, file, form, malformed, noise_image, post
 
-JPEG, GIF, BMP = (encoded(name, (64, 64)) for name in ("JPEG", "GIF", "BMP"))
+JPEG, GIF, BMP = (noise_image(name, (64, 64)) for name in ("JPEG", "GIF", "BMP"))
 HUGE = (60_000, 60_000)
 
 
@@ -71,7 +71,7 @@ def truncated_bmp(generator: random.Random) -> bytes:
 @malformed(422, "damaged", "no image")
 def flipped_bit_in_a_png_header(generator: random.Random) -> bytes:
     flipped = bytearray(PNG)
-    flipped[generator.randrange(16, 33)] ^= 1 << generator.randrange(8)  # in IHDR, which a checksum guards
+    flipped[generator.randrange(16, 33)] ^= 1 << generator.randrange(8)  # in IHDR, which has a checksum
     return in_a_form(generator.choice(ENDPOINTS), bytes(flipped))
 
 

@@ -1,12 +1,12 @@
-"""What a kind of malformed request is, and how such requests are put together."""
+"""Kinds of malformed requests, and functions that put requests together byte by byte."""
 
-import io
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from PIL import Image
 
+from bench.bodies import encoded
 from bench.wire import Answer
 
 FORM_TYPE = "multipart/form-data; boundary=x"
@@ -20,11 +20,11 @@ class Kind:
     """A way in which a request can be wrong.
 
     Attributes:
-        name: What tables call it.
-        make: Gives such a request as it goes over the wire, another for another state of the generator.
-        status: What it is answered with.
-        says: Words that tell the fault, in capitals or not; the answer's detail holds one of them.
-        is_slow: Whether the answer comes only once the service has waited for the rest in vain.
+        name: Its name in tables.
+        make: Returns the bytes of such a request, which depend on the generator.
+        status: The status of the right answer.
+        says: The detail of the right answer contains one of these, in capitals or not.
+        is_slow: Whether the service answers only once it has waited in vain for the rest of the request.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Kind:
 
     @property
     def family(self) -> str:
-        """What it is wrong with: the name of the module that it is from."""
+        """The name of the module that makes it."""
         return self.make.__module__.rpartition(".")[2]
 
     def complaint(self, answer: Answer) -> str:
-        """Say what is wrong with the answer to such a request, or nothing."""
+        """Return what is wrong with the answer to such a request; empty if nothing is."""
         media_type, document = answer.headers.get("content-type"), {}
         if media_type == "application/problem+json":
             document = answer.json()
@@ -59,50 +59,52 @@ KINDS: list[Kind] = []
 
 
 def malformed(status: int, *says: str, is_slow: bool = False) -> Callable[[Make], Make]:
-    """Enter a function that makes requests into the table of kinds, under its own name."""
+    """Return a decorator that adds a function to KINDS, under its own name."""
 
-    def enter(make: Make) -> Make:
+    def add(make: Make) -> Make:
         KINDS.append(Kind(make.__name__.replace("_", " "), make, status, says, is_slow))
         return make
 
-    return enter
+    return add
 
 
 def request(method: str, target: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> bytes:
-    """Return a request as it goes over the wire; its length is among the headers that it is given."""
+    """Return the bytes of a request; Content-Length has to be among the headers."""
     lines = [f"{method} {target} HTTP/1.1", "Host: service", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def post(path: str, body: bytes, content_type: str | None = FORM_TYPE, *headers: tuple[str, str]) -> bytes:
+    """Return the bytes of a POST request with its length."""
     typed = [("Content-Type", content_type)] if content_type is not None else []
     return request("POST", path, [*typed, ("Content-Length", str(len(body))), *headers], body)
 
 
 def form(*parts: bytes) -> bytes:
-    """Return the body of a form that is well formed as long as its parts are."""
+    """Return the body of a multipart form, well formed if its parts are."""
     return b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
 
 
 def part(disposition: str, data: bytes, content_type: str | None = None) -> bytes:
+    """Return a part of a form."""
     typed = f"\r\nContent-Type: {content_type}" if content_type is not None else ""
     return f"Content-Disposition: form-data; {disposition}{typed}\r\n\r\n".encode() + data
 
 
 def field(name: str, value: bytes) -> bytes:
+    """Return a part that is a text field."""
     return part(f'name="{name}"', value)
 
 
 def file(data: bytes, *, filename: str = "a.png", content_type: str = "image/png") -> bytes:
+    """Return a part that is an image file."""
     return part(f'name="images"; filename="{filename}"', data, content_type)
 
 
-def encoded(kind: str, size: tuple[int, int] = (28, 28)) -> bytes:
+def noise_image(file_format: str, size: tuple[int, int] = (28, 28)) -> bytes:
     """Return an image file of noise."""
-    stream = io.BytesIO()
     noise = random.Random(0).randbytes(size[0] * size[1])
-    Image.frombytes("L", size, noise).save(stream, kind)
-    return stream.getvalue()
+    return encoded(Image.frombytes("L", size, noise), file_format)
 
 
-PNG = encoded("PNG")
+PNG = noise_image("PNG")

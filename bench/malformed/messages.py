@@ -1,4 +1,4 @@
-"""Bytes that are no HTTP, and HTTP that contradicts itself."""
+"""Bytes that are not HTTP, and HTTP messages that contradict themselves."""
 
 import random
 

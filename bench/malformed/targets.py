@@ -1,4 +1,4 @@
-"""Requests for what is not there, or not in this way."""
+"""Requests with a wrong path, query string or method."""
 
 import random
 

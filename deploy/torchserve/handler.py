@@ -95,7 +95,7 @@ class TorchServeHandler:
             data = row.get("data", row.get("body"))
             if not isinstance(data, bytes | bytearray):
                 raise UnsupportedTypeError("Send the bytes of an image: as the body, or as the field `data`.")
-            picture = decode_image(bytes(data), ImageLimits(), spare=self.preparation.spare)
+            picture = decode_image(bytes(data), ImageLimits(), downscale=self.preparation.downscale)
             return self.preparation.prepare(picture).pixels, top_k
         except Problem as problem:
             return problem

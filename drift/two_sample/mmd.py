@@ -183,13 +183,16 @@ def permuted_statistics(
         crossing: Sum over each permutation's part of the reference and its part of the batch, shape (B,).
         touching: Sum over each permutation's part of the reference and the whole batch, shape (B,).
     """
-    n, m = reference.n, len(within)
     row_sums = from_reference + within.sum(dim=1)  # r of the batch, (m,)
     in_batch = ((chosen @ within) * chosen).sum(dim=1)
-    q = reference.within + (2 * crossing + in_batch).long()
-    s = (reference.with_all + touching + chosen @ row_sums).long()
-    q, s = torch.cat([within.sum().long()[None], q]), torch.cat([row_sums.sum().long()[None], s])
-    return (n + m - 2) * q - 2 * (m - 1) * s
+    q = torch.cat([within.sum()[None], reference.within + 2 * crossing + in_batch])
+    s = torch.cat([row_sums.sum()[None], reference.with_all + touching + chosen @ row_sums])
+    return statistic(q, s, reference.n, len(within))
+
+
+def statistic(q: Tensor, s: Tensor, n: int, m: int) -> Tensor:
+    """Return T of a reference of n and a batch of m, of the sums q and s, which are whole numbers."""
+    return (n + m - 2) * q.long() - 2 * (m - 1) * s.long()
 
 
 def unbiased_mmd(sums: KernelSums, from_reference: Tensor, within: Tensor) -> float:

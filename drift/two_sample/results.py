@@ -91,9 +91,8 @@ def combine(kernels: Sequence[Kernel], scores: Sequence[float], statistics: Tens
 
 
 def count_at_least(statistics: Tensor) -> Tensor:
-    """Return how many of its kernel's statistics reach each statistic, itself included, shape (L, 1 + B)."""
-    ranked = [values.shape[0] - torch.searchsorted(values.sort().values, values) for values in statistics]
-    return torch.stack(ranked)
+    """Return how many of its kernel's statistics reach each statistic, itself included, (..., L, 1 + B)."""
+    return statistics.shape[-1] - torch.searchsorted(statistics.sort().values, statistics)
 
 
 def combined_p_value(at_least: Tensor) -> float:

@@ -22,7 +22,7 @@ from serving.schemas import (
     Prediction,
 )
 from serving.settings import Settings
-from vision.images.read import Item, read_batch
+from vision.images.read import Item, read_uploads
 from vision.models.classifier import Classifier
 from vision.preprocessing.prepared import Prepared
 
@@ -52,7 +52,7 @@ def classify(
     found = best_classes(probabilities, classifier.labels, most)
     meter = metrics().meter(classifier.name)
     meter.count_classified(found, decode=decoded - started, predict=predicted - decoded)
-    meter.count_odd(prepared.oddity for prepared in usable if prepared.oddity)
+    meter.count_odd(prepared.warning for prepared in usable if prepared.warning)
     best = iter(found)
     return [
         reading
@@ -84,13 +84,13 @@ def read_images(
     classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[ClassifyForm], work: Work
 ) -> Reading | Exception:
     try:
-        items = read_batch(
+        items = read_uploads(
             submission.uploads,
             limits.image_limits,
             classifier.preparation,
             archives=False,
             checkpoint=lane.checkpoint(work),
-            elsewhere=lane.elsewhere(work),
+            offload=lane.elsewhere(work),
         )
         metrics().meter(classifier.name).count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
@@ -112,7 +112,7 @@ def classified(
             class_id=top[0].class_id,
             probability=top[0].probability,
             top=list(top[:top_k]),
-            warning=prepared.oddity and ImageWarning(kind=prepared.oddity, detail=prepared.oddity.detail),
+            warning=prepared.warning and ImageWarning(kind=prepared.warning, detail=prepared.warning.detail),
         )
     return ClassifyResponse(
         model=classifier.tag,

@@ -2,17 +2,17 @@
 
 from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
 from drift.report import Batch, DriftTest
-from serving.commands import REFERENCE_COMMANDS
 from serving.endpoints.images import image_errors, problems_of, usable_inputs
 from serving.errors import MalformedRequestError, NoDriftReferenceError, UntestableBatchError
 from serving.execution.lanes import Lane
 from serving.metrics import metrics
+from serving.registry import REFERENCE_COMMANDS
 from serving.requests.cancellation import Work
 from serving.requests.multipart import Submission
 from serving.schemas import DriftForm, DriftResponse
 from serving.settings import Settings
 from vision.errors import TooLargeError
-from vision.images.read import read_batch
+from vision.images.read import read_uploads
 from vision.models.classifier import Classifier
 
 
@@ -43,13 +43,13 @@ def score_drift(
         raise MalformedRequestError(str(error)) from None
     meter = metrics().meter(classifier.name)
     with meter.drift_decode.time():
-        items = read_batch(
+        items = read_uploads(
             submission.uploads,
             limits.image_limits,
             classifier.preparation,
             archives=True,
             checkpoint=lane.checkpoint(work),
-            elsewhere=lane.elsewhere(work),
+            offload=lane.elsewhere(work),
         )
     meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, NoReturn
 
 from serving.requests.cancellation import Work
-from vision.images.decode import QUICK_STEPS, Elsewhere
+from vision.images.decode import QUICK_STEPS, Offload
 from vision.images.decoder_process import DecoderProcess
 
 QUICK_SECONDS = 0.15  # of decoding and preparing; a further picture then takes a tenth of a second at most
@@ -31,7 +31,7 @@ class Lane:
         seconds: How long a request may take before it is put off.
     """
 
-    elsewhere: Callable[[Work], Elsewhere]
+    elsewhere: Callable[[Work], Offload]
     seconds: float = inf
 
     def checkpoint(self, work: Work) -> Callable[[], None]:
@@ -48,13 +48,13 @@ class Lane:
 
 def quick_lane(steps: int) -> Lane:
     """Return a lane for requests that take neither many steps for a picture nor much time in all."""
-    elsewhere = Elsewhere(steps, put_off)
+    elsewhere = Offload(steps, put_off)
     return Lane(lambda _: elsewhere, QUICK_SECONDS)
 
 
 def slow_lane(decoder: DecoderProcess) -> Lane:
     """Return a lane for any requests; pictures that take long are decoded in another process."""
-    return Lane(lambda work: Elsewhere(QUICK_STEPS, partial(decoder.decode, checkpoint=work.checkpoint)))
+    return Lane(lambda work: Offload(QUICK_STEPS, partial(decoder.decode, checkpoint=work.checkpoint)))
 
 
 def put_off(*_: Any, **__: Any) -> NoReturn:

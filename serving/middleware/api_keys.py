@@ -1,4 +1,4 @@
-"""Who may ask: those who show a key, each of which has a name by which the log knows it."""
+"""API keys: who may use the service, and by which name the log knows them."""
 
 import base64
 import binascii
@@ -8,22 +8,22 @@ from collections.abc import Collection, Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import UnauthorizedError
-from serving.keys import digest
-from serving.middleware.traffic import KEY_NAME
 from serving.problems import document_of, problem_response
+from serving.settings import digest
 
+KEY_NAME = "driftbento.key"  # in the scope of a request that has shown a key
 HOW = "Send it as 'Authorization: Bearer KEY', or as the password of Basic authentication with any user name."
 
 
-class Keys:
-    """Answer 401 to a request without a key before its body is read; note whose key another has shown."""
+class ApiKeys:
+    """Answer 401 to a request without a key, before its body is read; note the name of the key of others."""
 
     def __init__(self, app: ASGIApp, *, keys: Mapping[str, bytes], public: Collection[str]) -> None:
-        """Put keys before an application.
+        """Protect an application with keys.
 
         Args:
             app: The application.
-            keys: Digests of the keys by their names.
+            keys: SHA-256 of each key, by its name.
             public: Paths that need no key.
         """
         self.app = app
@@ -45,9 +45,9 @@ class Keys:
         return await self.app(scope, receive, send)
 
     def name_of(self, authorization: bytes | None) -> str | None:
-        """Return the name of the key that a header shows, if it is one.
+        """Return the name of the key in an Authorization header, None if it is not a key of this service.
 
-        All keys are compared, each in constant time: how long it takes says nothing about any of them.
+        All keys are compared, each in constant time, so that the time it takes tells nothing about a key.
         """
         found = None
         if authorization is not None and (key := shown_key(authorization)) is not None:

@@ -16,8 +16,9 @@ from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from serving.errors import HeadersTooLargeError, MalformedRequestError, OutOfMemoryError, SlowClientError
-from serving.middleware.request_id import answer_headers, check_host, request_id_of
+from serving.middleware.request_id import answer_headers, request_id_of
 from serving.problems import document_of, is_out_of_memory, problem_response
+from serving.process.host_header import check_host
 from serving.settings import settings
 from vision.errors import Problem
 

@@ -1,4 +1,4 @@
-"""Whether all workers of the service are there and ready, as each of them can tell at any time."""
+"""The readiness of all workers, which each of them knows at any time."""
 
 import asyncio
 import fcntl
@@ -12,72 +12,70 @@ from typing import Self
 
 logger = logging.getLogger("bentoml.driftbento")
 
-# By which workers find the roll: its file descriptor, how many they are, and the process that starts them.
-VARIABLE = "DRIFTBENTO_ROLL"
+# In the environment of workers: the file's descriptor, their number, and the process that starts them.
+VARIABLE = "DRIFTBENTO_READINESS"
 RECORD = struct.Struct("qd")  # a process, and when it last showed a sign of life, by time.monotonic
 BEAT_EVERY_SECONDS = 0.25
 SILENT_AFTER_SECONDS = 5  # far more than any request keeps a worker from showing a sign of life
 LOOK_EVERY_SECONDS = 0.1
 
 
-class Roll:
-    """A file without a name in which each worker that has loaded locks a byte: one if ready, another if not.
+class ReadinessFile:
+    """An unlinked file in which each worker that has loaded locks a byte: one if ready, another if not.
 
-    The system takes the lock back however a worker ends, and to ask for it takes microseconds. So the others
-    know at once when one is gone. A worker that has a lock and does nothing is known by its record, in which
-    it notes the time again and again.
+    The system releases the lock however a worker ends, and looking at a lock takes microseconds, so that the
+    others know at once when a worker is gone. A worker that hangs is known by its record, in which it would
+    note the time again and again.
     """
 
     def __init__(self, descriptor: int, n_workers: int, starter: int, worker: int = 0) -> None:
-        """Use a roll that is open.
+        """Use a file that is open.
 
         Args:
-            descriptor: Of the file.
-            n_workers: How many there are when all are there.
+            descriptor: Descriptor of the file.
+            n_workers: How many workers there are when all are there.
             starter: The process that starts them.
-            worker: The number of this one, from 1 on, at most n_places; 0 for who starts them.
+            worker: The number of this worker, from 1 to n_places; 0 for the process that starts them.
         """
         self.descriptor = descriptor
         self.n_workers = n_workers
-        self.n_places = 2 * (
-            n_workers + 1
-        )  # workers are numbered so, one that is to replace another included
+        self.n_places = 2 * (n_workers + 1)  # as circus numbers them, one that replaces another included
         self.starter = starter
         self.worker = worker
-        self.has_signed = False
+        self.is_ready = False
 
     @classmethod
     def create(cls, n_workers: int) -> Self:
-        """Return a new roll, for workers that this process is going to start."""
+        """Return a new file, for workers that this process is going to start."""
         descriptor, path = tempfile.mkstemp()
         os.unlink(path)  # noqa: PTH108 - mkstemp gives no Path
         os.set_inheritable(descriptor, True)
-        roll = cls(descriptor, n_workers, os.getpid())
-        os.pwrite(descriptor, bytes((roll.n_places + 1) * RECORD.size), 0)  # later, the disk may be full
-        return roll
+        created = cls(descriptor, n_workers, os.getpid())
+        os.pwrite(descriptor, bytes((created.n_places + 1) * RECORD.size), 0)  # the disk may be full later
+        return created
 
     @classmethod
     def inherit(cls, worker: int | None) -> Self | None:
-        """Return the roll of the process that started this one as a worker, if one did."""
+        """Return the file of the process that started this one as a worker, None for other processes."""
         if not worker or VARIABLE not in os.environ:
             return None
         descriptor, n_workers, starter = map(int, os.environ[VARIABLE].split(":"))
         return cls(descriptor, n_workers, starter, worker)
 
     def environment(self) -> dict[str, str]:
-        """Return what workers are to have in their environment."""
+        """Return the environment variable by which workers find the file."""
         return {VARIABLE: f"{self.descriptor}:{self.n_workers}:{self.starter}"}
 
-    def sign(self) -> None:
-        """Say that this worker is ready, for as long as it lives and shows signs of life."""
+    def mark_ready(self) -> None:
+        """Mark this worker as ready, for as long as it lives and shows signs of life."""
         self.note_time()
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, self.worker)
-        self.has_signed = True
+        self.is_ready = True
 
     def is_needed_unready(self) -> bool:
-        """Return whether a worker that is not ready is to answer, since no other one could do so better.
+        """Return whether this worker, which is not ready, has to answer since no other worker is ready.
 
-        It waits until either is known.
+        It waits until another is ready or none can be any more.
         """
         fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, self.n_places + self.worker)
         while not self.n_ready:
@@ -88,13 +86,13 @@ class Roll:
         return False
 
     def join(self, why_not_ready: str | None) -> None:
-        """Take part in answering, or end this process if it is not ready and another worker is.
+        """Take part in answering requests, or end this process if it is not ready and another worker is.
 
         Args:
-            why_not_ready: What is missing, if anything is.
+            why_not_ready: Why this worker is not ready, None if it is.
         """
         if why_not_ready is None:
-            self.sign()
+            self.mark_ready()
         elif not self.is_needed_unready():
             logger.error("This worker ends, since others are ready. %s", why_not_ready)
             os._exit(1)
@@ -103,7 +101,7 @@ class Roll:
     def keep_beating(self) -> None:
         """Show signs of life as long as the event loop turns; end if not ready and another worker is."""
         self.note_time()
-        if not self.has_signed and self.n_ready:
+        if not self.is_ready and self.n_ready:
             signal.raise_signal(signal.SIGTERM)
         asyncio.get_running_loop().call_later(BEAT_EVERY_SECONDS, self.keep_beating)
 
@@ -112,7 +110,7 @@ class Roll:
         os.pwrite(self.descriptor, record, self.worker * RECORD.size)
 
     def records(self) -> list[tuple[int, float]]:
-        """Return the process that last had each place, and when it last showed a sign of life."""
+        """Return for each place its last process, and when that last showed a sign of life."""
         noted = os.pread(self.descriptor, (self.n_places + 1) * RECORD.size, 0)
         return list(RECORD.iter_unpack(noted))
 
@@ -122,15 +120,15 @@ class Roll:
 
     @property
     def n_ready(self) -> int:
-        """How many other workers have signed and are alive, be it without a sign of it."""
+        """How many other workers are ready and alive, those that hang included."""
         return sum(map(self.is_held, self.others()))
 
     @property
     def why_not_ready(self) -> str | None:
-        """How many workers are gone, give no sign of life, or have not signed yet, if any."""
+        """How many workers are gone, hang, or are not ready yet, in a sentence; None if no worker is."""
         since, records = time.monotonic() - SILENT_AFTER_SECONDS, self.records()
         n_others = sum(records[place][1] >= since and self.is_held(place) for place in self.others())
-        n_missing = self.n_workers - self.has_signed - n_others
+        n_missing = self.n_workers - self.is_ready - n_others
         return f"Workers that are not ready: {n_missing} of {self.n_workers}." if n_missing > 0 else None
 
     def others(self) -> list[int]:

@@ -1,22 +1,17 @@
-"""What is let in: so many requests of each endpoint at a time, and so many bytes of all of them together.
+"""Admission: how many requests of an endpoint, and how many bytes of all requests, are held at a time.
 
-The bytes of long answers count too, until the clients have read them. Whoever finds no room is told to come
-again, at once. To wait would cost the memory that there is none of.
+A request over a limit is refused at once, with 429: to let it wait would take the memory that is missing.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from serving.errors import OverloadedError
 from serving.metrics import metrics
 
-FREE_ANSWER_BYTES = 2**16  # which uvicorn lets wait for a client without a second thought
-
 
 class Queue:
-    """The requests of one endpoint that are answered or wait for it."""
+    """The requests to one endpoint that are being answered or wait for it, up to a number of them."""
 
     def __init__(self, endpoint: str, most: int) -> None:
         self.most = most
@@ -25,7 +20,7 @@ class Queue:
         self.gauge.set(0)
 
     def check(self) -> None:
-        """Make sure that there is room.
+        """Make sure that there is a place.
 
         Raises:
             OverloadedError: There is none.
@@ -40,7 +35,7 @@ class Queue:
         """Take a place for as long as a request is answered.
 
         Raises:
-            OverloadedError: There is none.
+            OverloadedError: No place is left.
         """
         self.check()
         self.taken += 1
@@ -52,18 +47,17 @@ class Queue:
             self.gauge.set(self.taken)
 
 
-class Room:
-    """The memory for what clients send."""
+class MemoryBudget:
+    """The bytes that requests, and answers which are not read yet, may take together."""
 
     def __init__(self, most: int) -> None:
-        """Make room for a number of bytes."""
         self.most = most
         self.taken = 0
 
     @contextmanager
-    def for_request(self) -> Iterator["HeldBytes"]:
-        """Give what counts the bytes of a request, and gives them back when it is over."""
-        held = HeldBytes(self)
+    def for_request(self) -> Iterator["RequestMemory"]:
+        """Give a counter for the bytes of a request, which are given back when the request is over."""
+        held = RequestMemory(self)
         try:
             yield held
         finally:
@@ -71,7 +65,7 @@ class Room:
 
     @contextmanager
     def with_answer(self, count: int) -> Iterator[None]:
-        """Count the bytes of an answer, be there room or not: it is there already."""
+        """Count the bytes of an answer, even over the budget, since the answer is in memory already."""
         self.taken += count
         try:
             yield
@@ -79,44 +73,24 @@ class Room:
             self.taken -= count
 
 
-class HeldBytes:
+class RequestMemory:
     """The bytes of one request."""
 
-    def __init__(self, room: Room) -> None:
-        self.room = room
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.budget = budget
         self.count = 0
 
     def take(self, count: int) -> None:
-        """Take room for some more bytes.
+        """Count some more bytes.
 
         Raises:
-            OverloadedError: There is none. What was taken before is kept until the request is over.
+            OverloadedError: They are over the budget. Those counted before stay counted.
         """
-        if self.room.taken + count > self.room.most:
+        budget = self.budget
+        if budget.taken + count > budget.most:
             raise OverloadedError(
-                f"Requests of {self.room.taken:,} bytes are being answered, and {self.room.most:,} is all "
-                "that they may have together. Send this one again, or smaller ones."
+                f"Requests of {budget.taken:,} bytes are being answered, and {budget.most:,} is all that "
+                "they may have together. Send this one again, or smaller ones."
             )
-        self.room.taken += count
+        budget.taken += count
         self.count += count
-
-
-class HeldAnswers:
-    """Counts the bytes of long answers until their clients have read all but the last of them."""
-
-    def __init__(self, app: ASGIApp, room: Room) -> None:
-        self.app = app
-        self.room = room
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_counted(message: Message) -> None:
-            size = len(message.get("body", b""))
-            if size <= FREE_ANSWER_BYTES:
-                return await send(message)
-            with self.room.with_answer(size):
-                await send({**message, "more_body": True})
-                # Which the server takes only when hardly anything is left of what came before.
-                await send({**message, "body": b""})
-            return None
-
-        await self.app(scope, receive, send_counted)

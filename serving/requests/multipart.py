@@ -11,7 +11,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 from starlette.requests import Request
 
 from serving.errors import MalformedRequestError, SlowClientError
-from serving.requests.admission import HeldBytes
+from serving.requests.admission import RequestMemory
 from serving.requests.fields import FILES_FIELD, FormType, validated
 from vision.errors import MAX_ECHO, MAX_NAME, TooLargeError, UnsupportedTypeError
 from vision.images.read import Upload
@@ -41,7 +41,7 @@ class Submission(Generic[FormType]):
 
 
 async def read_submission(
-    request: Request, form_type: type[FormType], *, max_images: int, pause_seconds: float, held: HeldBytes
+    request: Request, form_type: type[FormType], *, max_images: int, pause_seconds: float, held: RequestMemory
 ) -> Submission[FormType]:
     """Read a multipart request and take it apart as it arrives, so that no byte of it is held twice.
 

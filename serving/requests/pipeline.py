@@ -1,4 +1,4 @@
-"""How a request comes in: read where there is room for it, given a place in the queue, and answered."""
+"""The way of a request with images: admitted, read, queued, and answered."""
 
 from collections.abc import Awaitable, Callable
 from typing import Generic
@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from serving.errors import MalformedRequestError
 from serving.problems import enough_memory
-from serving.requests.admission import Queue, Room
+from serving.requests.admission import MemoryBudget, Queue
 from serving.requests.cancellation import Work, while_connected
 from serving.requests.fields import FormType
 from serving.requests.multipart import Submission, read_submission
@@ -16,8 +16,8 @@ from serving.settings import Settings
 from vision.errors import MAX_ECHO
 
 
-class Intake(Generic[FormType]):
-    """Takes in the requests of one endpoint."""
+class RequestPipeline(Generic[FormType]):
+    """Takes the requests to one endpoint from admission to answer."""
 
     def __init__(
         self,
@@ -25,21 +25,21 @@ class Intake(Generic[FormType]):
         form_type: type[FormType],
         answer: Callable[[Submission[FormType], Work], Awaitable[BaseModel]],
         *,
-        room: Room,
+        budget: MemoryBudget,
         limits: Settings,
     ) -> None:
-        """Set up an endpoint.
+        """Set up the pipeline of an endpoint.
 
         Args:
-            path: Its path.
+            path: Path of the endpoint.
             form_type: The fields that may stand beside the files.
-            answer: Answers a request that is there.
-            room: For what clients send, to this endpoint and the others.
-            limits: How many requests, of how many files, and how slow.
+            answer: Answers a request that has been read.
+            budget: The memory for the requests to all endpoints.
+            limits: The service's settings.
         """
         self.form_type = form_type
         self.answer = answer
-        self.room = room
+        self.budget = budget
         self.limits = limits
         self.queue = Queue(path, limits.max_queue)
 
@@ -47,12 +47,12 @@ class Intake(Generic[FormType]):
         """Return the answer to a request.
 
         Raises:
-            Problem: It is not let in, or cannot be answered.
+            Problem: The request is not admitted, or cannot be answered.
             ClientDisconnect: The client has left.
         """
         check_query(request)
-        self.queue.check()  # before anything is read that would have been sent for nothing
-        with enough_memory(), self.room.for_request() as held:
+        self.queue.check()  # before the body is sent for nothing
+        with enough_memory(), self.budget.for_request() as held:
             submission = await read_submission(
                 request,
                 self.form_type,
@@ -64,12 +64,12 @@ class Intake(Generic[FormType]):
                 with self.queue.place():
                     async with while_connected(request) as work:
                         return await self.answer(submission, work)
-            finally:  # or work that is abandoned while it waits for its turn would hold them until then
+            finally:  # abandoned work that still waits for its thread must not hold the files until then
                 submission.uploads.clear()
 
 
 def check_query(request: Request) -> None:
-    """Refuse a request that says something where nobody reads it.
+    """Refuse a request with a query string, since nothing reads one.
 
     Raises:
         MalformedRequestError: It has a query string.

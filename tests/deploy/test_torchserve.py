@@ -21,8 +21,8 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from PIL import Image
 
-from bench import torchserve as peer
-from bench.environment import PeersUnavailableError, interpreter
+from bench.peers import torchserve as peer
+from bench.peers.environment import PeersUnavailableError, interpreter
 from cli.train import main
 from train.torchserve import index_to_name
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.execution.dispatch import LARGE_STEPS
+from serving.execution.scheduler import LARGE_STEPS
 
 ROOT = Path(__file__).parents[2]
 SECURITY = (ROOT / "SECURITY.md").read_text()
@@ -32,10 +32,10 @@ from functools import partial
 from pathlib import Path
 from PIL import Image
 from vision.images.limits import ImageLimits
-from vision.images.read import Upload, read_batch
+from vision.images.read import Upload, read_uploads
 from vision.images.decoder_process import DecoderProcess
 from vision.errors import Problem
-from vision.images.decode import Elsewhere
+from vision.images.decode import Offload
 from vision.preprocessing.registry import preparation_of
 
 max_pixels, steps, how, *paths = sys.argv[1:]
@@ -44,14 +44,14 @@ preparations = [preparation_of({"preprocessing": kind} | sizes) for kind in ("di
 
 limits, kept = ImageLimits(max_pixels=int(max_pixels)), []
 decoder = DecoderProcess(60)
-elsewhere = Elsewhere(int(steps), partial(decoder.decode, checkpoint=lambda: None))
+offload = Offload(int(steps), partial(decoder.decode, checkpoint=lambda: None))
 
 def read(data):
     upload = Upload("", "", data)
     items = [
         item
         for one in preparations
-        for item in read_batch([upload], limits, one, archives=False, elsewhere=elsewhere)
+        for item in read_uploads([upload], limits, one, archives=False, offload=offload)
     ]
     kept.extend(items)
     contents = [item.content for item in items]

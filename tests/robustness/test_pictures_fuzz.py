@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from bench.damage import IMAGES, extreme, flipped, truncated
 from vision.errors import Problem
 from vision.images.limits import ImageLimits
-from vision.images.read import Item, Upload, read_batch
+from vision.images.read import Item, Upload, read_uploads
 from vision.preprocessing.registry import preparation_of
 
 # What Pillow has to say of damage; outside of tests, vision.images.decode turns it off.
@@ -54,7 +54,7 @@ CORPUS = IMAGES | ARCHIVES
 
 def read(data: bytes, preparation=DIGITS) -> list[Item] | Problem:
     try:
-        return read_batch([Upload("file", "", data)], LIMITS, preparation, archives=True)
+        return read_uploads([Upload("file", "", data)], LIMITS, preparation, archives=True)
     except Problem as problem:
         return problem
 

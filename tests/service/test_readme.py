@@ -1,4 +1,8 @@
-"""The README: what it says is so, and its commands work as they stand there, in a fresh clone."""
+"""README, docs and CONTRIBUTING: what they say is so, and their commands work, in a fresh clone.
+
+Every block of shell commands is run, in the order of the pages, but for those with a comment before them:
+`<!-- not run: WHY -->`, or `<!-- needs: COMMAND -->` where that command is not installed.
+"""
 
 import os
 import re
@@ -6,8 +10,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -15,17 +20,25 @@ import pytest
 import torch
 
 from serving.settings import Settings
+from tests.support.documentation import PAGES, ROOT, TEXT, Block, blocks
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 URL = "http://localhost:3000"
 READY_WITHIN_SECONDS = 900
-
-
-def blocks_with(text: str) -> str:
-    """Return the README's commands that hold a text."""
-    return "".join(block for block in BLOCKS if text in block)
+# What serves until it is stopped, and what it says when it is ready.
+SERVERS = {
+    "scripts/serve": "Ready at",
+    "bentoml serve": "Service driftbento initialized",
+    "torchserve --start": "WORKER_MODEL_LOADED",
+}
+# Added to what would take minutes. The first start trains and certifies for as long as it takes.
+SHORTER = {
+    ".venv/bin/python -m train mnist": " --epochs 1 --no-certificate",
+    ".venv/bin/python -m drift fit": " --batches 50",
+}
+# Of the tests, those of one module: all of them are running already.
+(MODULE,) = ROOT.glob("tests/**/test*_reference.py")
+FEW_TESTS = {"PYTEST_ADDOPTS": str(MODULE.relative_to(ROOT)), "TEST_PROCESSES": "0"}
+PYTHON = [block for block in blocks("python") if "localhost" not in block.code]  # others ask the service
 
 
 @pytest.fixture
@@ -49,24 +62,25 @@ def clone(tmp_path) -> Path:
 def stranger(tmp_path) -> dict[str, str]:
     """The environment of somebody who has Python and an empty home."""
     path = [part for part in os.environ["PATH"].split(os.pathsep) if not Path(part).is_relative_to(ROOT)]
-    left_out = {"VIRTUAL_ENV", "BENTOML_HOME", "PYTHONPATH", "PYTEST_ADDOPTS"}
+    left_out = {"VIRTUAL_ENV", "BENTOML_HOME", "PYTHONPATH"}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     home = tmp_path / "home"
     home.mkdir()
-    return kept | {"HOME": str(home), "PATH": os.pathsep.join(path), "KEY": "that-nobody-guesses"}
+    own = {"HOME": str(home), "PATH": os.pathsep.join(path), "KEY": "that-nobody-guesses"}
+    return kept | own | FEW_TESTS
 
 
 def run(commands: str, folder: Path, environment: dict[str, str]) -> str:
     """Run commands as a shell would, each of which must end well, and return what they printed."""
     shell = ["bash", "-e", "-c", commands]
     finished = subprocess.run(shell, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.returncode == 0, commands + finished.stdout + finished.stderr
     return finished.stdout
 
 
 @contextmanager
-def running(command: str, folder: Path, environment: dict[str, str], *, until: str) -> Iterator[float]:
-    """Run a command that goes on, from when it prints a text; give the seconds that this took."""
+def running(command: str, folder: Path, environment: dict[str, str], *, until: str) -> Iterator[str]:
+    """Run a command that goes on, from when it prints a text; give what it has printed by then."""
     log = folder / "output.log"
     started = time.monotonic()
     with log.open("wb") as output:
@@ -83,63 +97,95 @@ def running(command: str, folder: Path, environment: dict[str, str], *, until: s
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < started + READY_WITHIN_SECONDS, log.read_text()
             time.sleep(0.2)
-        yield time.monotonic() - started
+        yield log.read_text()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
 
 
+def commands_of(block: Block) -> str:
+    """Return a block's commands, as they are run here."""
+    code = re.sub(r" +# .*", "", block.code)
+    for command, more in SHORTER.items():
+        code = re.sub(rf"^{re.escape(command)}.*", rf"\g<0>{more}", code, flags=re.MULTILINE)
+    return code
+
+
+def ready_text(commands: str) -> str | None:
+    """Return what is printed when the last of some commands serves; None where it does not serve."""
+    last = commands.splitlines()[-1]
+    return next((ready for server, ready in SERVERS.items() if server in last), None)
+
+
+def in_turn(pages: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return the blocks to run, as page and commands; one that stands in several pages is in the first.
+
+    The first page starts a service. Pages that ask it follow, and then those that start another.
+    """
+    found = dict[str, str]()
+    for block in blocks("sh", pages):
+        if not block.not_run and (not block.needs or shutil.which(block.needs)):
+            found.setdefault(commands_of(block), block.page.name)
+    starting = {page for commands, page in found.items() if ready_text(commands)} - {pages[0].name}
+    return sorted(((page, code) for code, page in found.items()), key=lambda block: block[0] in starting)
+
+
+def run_all(to_run: Sequence[tuple[str, str]], folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Run blocks in turn, each service until the next one is started; return what each page has printed."""
+    printed = defaultdict[str, str](str)
+    with ExitStack() as service:
+        for page, commands in to_run:
+            ready = ready_text(commands)
+            *first, last = commands.splitlines(keepends=True)
+            printed[page] += run("".join(first) if ready else commands, folder, environment)
+            if ready:
+                service.close()
+                printed[page] += service.enter_context(running(last, folder, environment, until=ready))
+    return printed
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
+def test_the_commands_of_the_pages_work_in_a_fresh_clone(clone, stranger):
     with pytest.raises(httpx.TransportError):  # else the answers below would be another service's
         httpx.get(URL)
-    build, serve_bento, *_ = blocks_with("bentoml build").splitlines()
 
-    with running(blocks_with("scripts/serve   #"), clone, stranger, until="Ready at"):
-        answers = run(blocks_with("localhost:3000"), clone, stranger)
-        tables = run(blocks_with("serving.client"), clone, stranger)
-    shown = run(blocks_with("-m drift"), clone, stranger)
-    with running(blocks_with("API_KEYS"), clone, stranger, until="Ready at") as seconds_of_second_start:
-        without_key = httpx.get(f"{URL}/models")
-        with_key = run(blocks_with("Bearer $KEY"), clone, stranger)
-    few = {"PYTEST_ADDOPTS": "-k drift_reference", "TEST_PROCESSES": "0"}  # all of them are running already
-    tested = run(blocks_with("scripts/test"), clone, stranger | few)
-    quickly = " --epochs 1 --no-certificate"  # the first start has trained for as long as it takes
-    trained = run(blocks_with("train mnist").strip() + quickly, clone, stranger)
-    built = run(build, clone, stranger)
-    with running(serve_bento, clone, stranger, until="Service driftbento initialized"):
-        from_bento = run(blocks_with("localhost:3000"), clone, stranger)
-    if java := shutil.which("java", path=stranger["PATH"]):
-        install, archive, start = blocks_with("pip install torchserve").splitlines()
-        run(f"{install}\n{archive}", clone, stranger)
-        with running(start, clone, stranger, until="WORKER_MODEL_LOADED"):
-            from_torchserve = run(blocks_with("localhost:8080"), clone, stranger)
+    printed = run_all(in_turn(PAGES), clone, stranger)
 
     label = (clone / "samples" / "labels.csv").read_text().splitlines()[1].partition(",")[2]
-    for answered in (answers, from_bento):
-        assert f'"label":"{label}"' in answered
-        assert answered.count('"is_drift":false') == 1
-        assert answered.count('"p_value":0.001,"alpha":0.05,"is_drift":true') == 1
-    assert without_key.status_code == httpx.codes.UNAUTHORIZED
-    assert f'"label":"{label}"' in with_key
-    assert "no drift" in tables
-    assert '"is_drift": true' in tables
-    assert "Alarms at 0.05" in shown
-    assert '"is_drift": true' in shown
+    assert printed["README.md"].count('"is_drift":false') == 1
+    for page in ("README.md", "image.md"):
+        assert f'"label":"{label}"' in printed[page]
+        assert printed[page].count('"p_value":0.001,"alpha":0.05,"is_drift":true') == 1
+    assert "training one" in printed["README.md"]
+    assert re.search(r"\d+ passed", printed["README.md"])
+    assert "Alarms at 0.05" in printed["README.md"]
+    assert "no drift" in printed["command-line.md"]
+    assert printed["command-line.md"].count('"is_drift": true') == 2
     assert (clone / "samples" / "reference.safetensors").exists()
-    assert seconds_of_second_start < 60  # with room for a busy machine; the first start takes minutes
-    assert re.search(r"\d+ passed", tested)
-    version = re.search(r"Saved as (mnist:\w+)", trained).group(1)
-    assert "Successfully built Bento" in built
-    assert f'"model":"{version}"' in from_bento
-    if java:
-        assert f'"{label}": 0.' in from_torchserve
+    version = re.search(r"Saved as (mnist:\w+)", printed["training.md"]).group(1)
+    assert "Successfully built Bento" in printed["image.md"]
+    assert f'"model":"{version}"' in printed["image.md"]
+    assert "training one" not in printed["operations.md"]
+    assert '"status": 401' in printed["operations.md"]
+    assert f'"label":"{label}"' in printed["operations.md"]
+    if shutil.which("java"):
+        assert f'"{label}": 0.' in printed["torchserve.md"]
 
 
-def test_the_readme_lists_every_setting_with_its_default_and_meaning():
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (\S+) \| (.+) \|$", README, re.MULTILINE)
+def test_a_block_is_run_unless_a_comment_says_why_not(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\nfirst\n```\n\n<!-- not run: takes an hour -->\n```sh\nsecond\n```\n\n"
+        "<!-- needs: a-command-that-nobody-has -->\n```sh\nthird\n```\n\n```sh\nfourth\n```\n"
+    )
+
+    assert in_turn([page]) == [("page.md", "first\n"), ("page.md", "fourth\n")]
+
+
+def test_the_pages_list_every_setting_with_its_default_and_meaning():
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (\S+) \| (.+) \|$", TEXT, re.MULTILINE)
 
     listed = {name.lower(): (default, meaning) for name, default, meaning in rows}
     assert listed.keys() == Settings.model_fields.keys()
@@ -148,10 +194,10 @@ def test_the_readme_lists_every_setting_with_its_default_and_meaning():
         assert listed[name] == (default, field.description)
 
 
-def test_the_example_in_python_finds_the_drift_that_it_makes(capsys):
-    (example,) = (one for one in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "torch" in one)
+@pytest.mark.parametrize("example", PYTHON, ids=lambda block: block.page.name)
+def test_an_example_in_python_finds_the_drift_that_it_makes(example, capsys):
     torch.manual_seed(0)
 
-    exec(example, {})  # noqa: S102 - it is the README's
+    exec(example.code, {})  # noqa: S102 - it is the pages' own
 
-    assert capsys.readouterr().out.startswith("0.001 Kernel(")
+    assert capsys.readouterr().out.startswith("0.001")

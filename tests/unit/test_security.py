@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.execution import dispatch
+from serving.execution import scheduler
 from serving.process import connection as connections
 from serving.requests import multipart as uploads
 from serving.settings import Settings
@@ -44,7 +44,7 @@ FIXED = {
         claims.MAX_TAG_VALUES,
         arrays.MAX_HEADER_BYTES,
     ),
-    "Classes in one answer": (dispatch.MAX_PREDICTIONS,),
+    "Classes in one answer": (scheduler.MAX_PREDICTIONS,),
 }
 
 

@@ -1,4 +1,4 @@
-"""From uploaded bytes to upright pictures, whatever the bytes are."""
+"""Decode the bytes of an image file into an upright picture, or say what is wrong with them."""
 
 import hashlib
 import io
@@ -23,52 +23,51 @@ from vision.errors import (
     UnsupportedTypeError,
     echo,
 )
-from vision.images.downscale import Spare, plain, shrunk
+from vision.images.downscale import Downscale, downscaled, without_palette
 from vision.images.header_limits import check_header, scans_of_jpeg
 from vision.images.limits import ImageLimits
 from vision.libc import give_back_large_blocks
 
 Pixels = npt.NDArray[np.uint8]
 
-# What cameras, scanners and browsers make. Pillow knows dozens more, each with a decoder that could be
-# attacked.
+# The formats of cameras, scanners and browsers. Each of Pillow's dozens more is a decoder to attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-# Of fax machines' compressions, libtiff writes a line to the log for each row that is damaged.
+# Without fax compressions, for which libtiff logs a line for each damaged row.
 TIFF_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg", "zstd")
-# Of run lengths, which hardly any BMP has, Pillow's decoder takes a step in Python for every two bytes.
+# Without run-length encoding, which is rare, and which Pillow decodes in a Python loop.
 BMP_COMPRESSIONS = (BmpImageFile.COMPRESSIONS["RAW"], BmpImageFile.COMPRESSIONS["BITFIELDS"])
-MAX_BYTES_PER_PIXEL = 8  # of memory that decoding may take, for each of the pixels that an image may have
-MAX_EXIF_BYTES = 2**20  # far more than a camera writes; read, it takes ten times the memory
-UNSPECIFIC_TYPES = ("", "application/octet-stream")  # what clients send that do not look at the file
+MAX_BYTES_PER_PIXEL = 8  # memory that decoding may take, for each of the pixels that an image may have
+MAX_EXIF_BYTES = 2**20  # far more than a camera writes; parsed, it takes ten times the memory
+UNSPECIFIC_TYPES = ("", "application/octet-stream")  # sent by clients that do not look at the file
 
 give_back_large_blocks()
-PngImagePlugin.MAX_TEXT_MEMORY = 8 * 2**20  # of the 64 MiB that a few bytes of text could unpack to
-# Of damaged files, each in words of its own that Python would remember, and of sizes that are no fault here.
+PngImagePlugin.MAX_TEXT_MEMORY = 8 * 2**20  # a few bytes of text may unpack to Pillow's default of 64 MiB
+# Pillow warns of damaged files in ever new words, which Python would all remember, and of sizes allowed here.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
-Image.MAX_IMAGE_PIXELS = None  # the limit is a setting here, checked before anything is decompressed
-pillows_limit = threading.Lock()  # held while it is another; check_header has refused what takes long to open
+Image.MAX_IMAGE_PIXELS = None  # check_size applies the limit, before anything is decompressed
+pillows_limit = threading.Lock()  # held while MAX_IMAGE_PIXELS is changed, which is never for long
 
-# What decoding takes, counted in bytes of the picture and of the file, of which each takes about 10 ns.
+# The cost of decoding, in steps of about 10 ns. A byte of the picture or of the file is one step.
 QUICK_STEPS = 3_000_000
-SLOW_FORMATS = {"WEBP": 2}  # times what the others take
+SLOW_FORMATS = {"WEBP": 2}  # steps for a byte of the picture
 BYTES_PER_SAMPLE = {"I": 4, "F": 4}
-USUAL_SCANS = 4  # of a JPEG whose parts are all decoded once
-SCANS_AT_A_TIME = 10  # of any other, that take as long as one of these
-BLOCK_STEPS = 8  # for each byte of deflated data, most of which may be tables of blocks without content
+USUAL_SCANS = 4  # a JPEG with up to this many scans decodes each of its parts once
+SCANS_AT_A_TIME = 10  # scans of any other JPEG that take as long as decoding it once
+BLOCK_STEPS = 8  # for a byte of deflated data, which may be mostly tables of empty blocks
 END_OF_JPEG = b"\xff\xd9"
-NO_END = b"\x55" * 64  # data that no scan needs which is complete
+FILLER = b"\x55" * 64  # a complete scan ignores it
 
 
 class Decode(Protocol):
     """Decodes a picture somewhere else."""
 
-    def __call__(self, data: bytes, *, limits: ImageLimits, spare: Spare | None) -> Image.Image: ...
+    def __call__(self, data: bytes, *, limits: ImageLimits, downscale: Downscale | None) -> Image.Image: ...
 
 
-class Elsewhere(NamedTuple):
-    """What decodes the pictures that take more than some number of steps."""
+class Offload(NamedTuple):
+    """Where pictures are decoded that take more than `steps` steps."""
 
     steps: int
     decode: Decode
@@ -92,41 +91,40 @@ def decode_image(
     data: bytes,
     limits: ImageLimits,
     *,
-    spare: Spare | None = None,
-    elsewhere: Elsewhere | None = None,
+    downscale: Downscale | None = None,
+    offload: Offload | None = None,
 ) -> Image.Image:
     """Return the first frame of an image file, upright as its EXIF orientation says.
 
     Args:
         data: The file's bytes.
         limits: Pixels and sides of what is accepted; more is refused before anything is decompressed.
-        spare: By which factor a picture may come out smaller. A JPEG is decoded at a half, a quarter or an
-            eighth of its size, which takes less time; any other is made smaller where it is large. None for
-            its full size.
-        elsewhere: Decodes what takes long. None to decode all here, however long that takes.
+        downscale: How far the picture may be downscaled; None to keep its size. A JPEG is decoded at a half,
+            a quarter or an eighth of its size, to save time; any other is downscaled if it is large.
+        offload: Decodes a picture that takes long; None to decode it here, however long it takes.
 
     Raises:
         UndecodableImageError: The bytes are no complete image in one of the formats.
         TooLargeError: The image has too many pixels, or takes too much memory to decode.
-        MemoryError: There is too little memory, which is no fault of the image.
+        MemoryError: There is too little memory, through no fault of the image.
     """
     if not data:
         raise UndecodableImageError("The file is empty. Send the bytes of an image.")
-    if elsewhere is None or len(data) <= elsewhere.steps:
+    if offload is None or len(data) <= offload.steps:
         check_header(data)
-        with explained(limits.max_pixels), opened(data, limits.max_pixels) as image:
+        with pillow_errors(limits.max_pixels), opened(data, limits.max_pixels) as image:
             check_size(image.size, limits)
             check_compression(image)
             check_memory(image, limits.max_pixels)
-            factor = spare(image.size) if spare else 1
-            if elsewhere is None or steps_of(image, data, factor) <= elsewhere.steps:
-                return load(image, data, spare)
-    return elsewhere.decode(data, limits=limits, spare=spare)
+            factor = downscale.factor(image.size) if downscale else 1
+            if offload is None or decoding_steps(image, data, factor) <= offload.steps:
+                return load(image, data, downscale)
+    return offload.decode(data, limits=limits, downscale=downscale)
 
 
 @contextmanager
-def explained(max_pixels: int) -> Iterator[None]:
-    """Say in the service's own words what is wrong with an image.
+def pillow_errors(max_pixels: int) -> Iterator[None]:
+    """Turn Pillow's errors into this project's.
 
     Raises:
         UndecodableImageError: It is damaged, or no image.
@@ -143,14 +141,14 @@ def explained(max_pixels: int) -> Iterator[None]:
     except (Problem, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files
-        if "out of memory" in str(error):  # as they call it
+        if "out of memory" in str(error):  # decoders have no type for it
             raise MemoryError(str(error)) from error
         fault = ": it ends early" if "truncated" in str(error) else ""
         raise UndecodableImageError(f"The image is damaged{fault}. Send it again, complete.") from None
 
 
-def steps_of(image: Image.Image, data: bytes, factor: int) -> int:
-    """Return how long an opened image takes to decode, in steps of about 10 ns."""
+def decoding_steps(image: Image.Image, data: bytes, factor: int) -> int:
+    """Return the cost of decoding an opened image, in steps of about 10 ns."""
     samples = image.width * image.height * len(image.getbands())
     samples *= 2 if image.mode.startswith("I;16") else BYTES_PER_SAMPLE.get(image.mode, 1)
     samples *= SLOW_FORMATS.get(image.format or "", 1)
@@ -158,7 +156,9 @@ def steps_of(image: Image.Image, data: bytes, factor: int) -> int:
         scans = scans_of_jpeg(data)
         if scans > USUAL_SCANS:
             return samples * (1 + scans // SCANS_AT_A_TIME) + len(data)
-        return samples // min(factor, 8) ** 2 + len(data)  # decoded at an eighth of its size, at the least
+        return samples // min(factor, 8) ** 2 + len(
+            data
+        )  # an eighth is the smallest size that a JPEG can be decoded at
     if image.format == "PNG":
         return samples * (2 if image.info.get("interlace") else 1) + BLOCK_STEPS * len(data)
     is_deflated = "deflate" in str(image.info.get("compression"))
@@ -166,23 +166,23 @@ def steps_of(image: Image.Image, data: bytes, factor: int) -> int:
 
 
 def opened(data: bytes, max_pixels: int) -> Image.Image:
-    """Return an image of which the header alone is read.
+    """Return an image of which only the header has been read.
 
-    Some of Pillow's decoders make room for the picture already, and heed a limit of Pillow's own, of which
-    there is one for all threads. It is twice what it is set to.
+    Some of Pillow's decoders allocate the picture already. They heed Image.MAX_IMAGE_PIXELS, one number for
+    all threads, and refuse an image of more than twice as many pixels.
     """
     with pillows_limit:
         usual = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment] # a fraction will do
+        Image.MAX_IMAGE_PIXELS = max_pixels / 2  # type: ignore[assignment] # a float works too
         try:
             return Image.open(io.BytesIO(data), formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = usual
 
 
-def load(image: Image.Image, data: bytes, spare: Spare | None) -> Image.Image:
+def load(image: Image.Image, data: bytes, downscale: Downscale | None) -> Image.Image:
     """Decode an opened image, and return it upright, with neither a palette nor a transparent colour."""
-    factor = spare(image.size) if spare else 1
+    factor = downscale.factor(image.size) if downscale else 1
     enough = max(1, image.width // factor), max(1, image.height // factor)
     image.draft(None, enough)
     try:
@@ -193,25 +193,25 @@ def load(image: Image.Image, data: bytes, spare: Spare | None) -> Image.Image:
         image = load_without_end(data, enough)
     if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
         del image.info["exif"]
-    picture = plain(shrunk(image, spare))
-    return ImageOps.exif_transpose(picture) if picture.info else picture  # which has nothing to turn it by
+    picture = without_palette(downscaled(image, downscale))
+    return ImageOps.exif_transpose(picture) if picture.info else picture
 
 
 def load_without_end(data: bytes, enough: tuple[int, int]) -> Image.Image:
-    """Decode a JPEG that lacks nothing but the marker of its end, which browsers do not need.
+    """Decode a JPEG that lacks only its end marker, as browsers do.
 
-    The decoder makes up what else is missing, and does not say so. But then it also looks at what stands in
-    its place, and the picture changes.
+    If more is missing, the decoder invents it without an error. It then depends on the bytes that follow, so
+    the file is decoded twice, with different bytes appended, and the pictures are compared.
 
     Args:
         data: The file's bytes.
-        enough: Width and height that the picture is to have at least.
+        enough: Width and height that the picture must have at least.
 
     Raises:
-        OSError: More is missing.
+        OSError: More than the end marker is missing.
     """
     begun, digests = data.removesuffix(END_OF_JPEG[:1]), set[bytes]()
-    for end in (NO_END + END_OF_JPEG, END_OF_JPEG):
+    for end in (FILLER + END_OF_JPEG, END_OF_JPEG):
         image = Image.open(io.BytesIO(begun + end), formats=["JPEG"])
         image.draft(None, enough)
         image.load()
@@ -222,10 +222,10 @@ def load_without_end(data: bytes, enough: tuple[int, int]) -> Image.Image:
 
 
 def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    """Refuse a picture by what its header claims.
+    """Refuse a picture by the size in its header.
 
     Raises:
-        TooLargeError: It has too many pixels, or too many on a side.
+        TooLargeError: The picture has too many pixels, or is too wide or too high.
     """
     width, height = size
     if width * height > limits.max_pixels:
@@ -245,7 +245,7 @@ def check_compression(image: Image.Image) -> None:
     """Refuse a TIFF or BMP compressed in a way that no camera and no browser knows.
 
     Raises:
-        UndecodableImageError: It is.
+        UndecodableImageError: The compression is unusual.
     """
     compression = image.info.get("compression", "raw")
     if image.format == "BMP" and compression not in BMP_COMPRESSIONS:
@@ -257,7 +257,7 @@ def check_compression(image: Image.Image) -> None:
 
 
 def check_memory(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a picture whose decoder needs much more room than the picture itself.
+    """Refuse a picture whose decoder needs much more memory than the picture itself.
 
     Raises:
         TooLargeError: It would need more than MAX_BYTES_PER_PIXEL for each of `max_pixels`.
@@ -267,7 +267,7 @@ def check_memory(image: Image.Image, max_pixels: int) -> None:
         needed *= 4  # for two canvases and a copy
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         if image.tag_v2.get(Tag.Orientation, 1) != 1:
-            needed *= 2  # since it is turned while it is decoded
+            needed *= 2  # it is rotated while it is decoded
         needed += tiff_block_bytes(image)
     if needed > MAX_BYTES_PER_PIXEL * max_pixels:
         raise TooLargeError(
@@ -277,7 +277,7 @@ def check_memory(image: Image.Image, max_pixels: int) -> None:
 
 
 def tiff_block_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
-    """Return the size of a TIFF's tile or strip, one of which is unpacked at a time; it may be any size."""
+    """Return the bytes of one unpacked tile or strip of a TIFF, which can be larger than the picture."""
     tags = image.tag_v2
     width, height = tags[Tag.ImageWidth], tags[Tag.ImageLength]
     width, rows = (

@@ -1,7 +1,7 @@
-"""Pictures decoded in a process of their own, which can be stopped whatever a decoder does.
+"""A process that decodes pictures, and can be stopped whatever a decoder does.
 
-No thread can be stopped while it is inside a decoder, and some decoders keep all other threads waiting. A
-process can be stopped and keeps nobody waiting. If a damaged file makes it crash, that file alone is lost.
+A thread cannot be stopped while it is inside a decoder, and some decoders keep all other threads waiting. A
+process can be stopped and keeps nobody waiting. If a damaged file crashes it, only that file is lost.
 """
 
 import json
@@ -24,7 +24,7 @@ from PIL import Image
 
 from vision.errors import Problem, TooLargeError, UndecodableImageError
 from vision.images.decode import decode_image
-from vision.images.downscale import Spare
+from vision.images.downscale import Downscale
 from vision.images.limits import ImageLimits
 from vision.libc import end_with_parent
 
@@ -33,12 +33,12 @@ logger = logging.getLogger("bentoml.driftbento")  # BentoML shows what its own l
 ROOT = Path(__file__).parents[2]
 PROBLEMS = {problem.kind: problem for problem in (TooLargeError, UndecodableImageError)}
 POLL_SECONDS = 0.05
-NICENESS = 5  # so that small pictures, which are decoded in the workers, come first
-FIRST_TO_KILL = "500"  # of 1,000, where a system that is out of memory has to choose
+NICENESS = 5  # small pictures, which the workers decode, come first
+OOM_SCORE_ADJ = "500"  # of 1,000: a system without memory kills this process before a worker
 
 
 class DecoderProcess:
-    """A process that decodes one picture at a time, for all threads of the process that has started it."""
+    """Decodes one picture at a time in another process, for all threads of this one."""
 
     def __init__(self, seconds: float) -> None:
         """Start the process.
@@ -55,7 +55,7 @@ class DecoderProcess:
         data: bytes,
         *,
         limits: ImageLimits,
-        spare: Spare | None,
+        downscale: Downscale | None,
         checkpoint: Callable[[], None],
     ) -> Image.Image:
         """Return a picture as `decode_image` does.
@@ -63,22 +63,22 @@ class DecoderProcess:
         Args:
             data: The file's bytes.
             limits: Pixels and sides of what is accepted.
-            spare: By which factor it may come out smaller.
-            checkpoint: Called while this waits; what it raises ends the work.
+            downscale: How far the picture may be downscaled; None to keep its size.
+            checkpoint: Called while this waits; an error that it raises ends the work.
 
         Raises:
-            TooLargeError: It is too large, or takes too long.
-            UndecodableImageError: It is no complete image, or the decoder crashes on it.
+            TooLargeError: The picture is too large, or takes too long.
+            UndecodableImageError: The bytes are no complete image, or the decoder crashes on them.
             MemoryError: There is too little memory.
         """
-        how = {"limits": asdict(limits), "spare": spare and asdict(spare)}
-        with self.taken(checkpoint) as child:
+        how = {"limits": asdict(limits), "downscale": downscale and asdict(downscale)}
+        with self.locked(checkpoint) as child:
             answer = child.ask(how, data, until=time.monotonic() + self.seconds, checkpoint=checkpoint)
         return picture_of(*answer)
 
     @contextmanager
-    def taken(self, checkpoint: Callable[[], None]) -> Iterator["Child"]:
-        """Give the process to one thread, which waits for its turn; after an error it is another process."""
+    def locked(self, checkpoint: Callable[[], None]) -> Iterator["Child"]:
+        """Lock the process for the calling thread. An error ends it, and the next picture gets a new one."""
         while not self.lock.acquire(timeout=POLL_SECONDS):
             checkpoint()
         try:
@@ -121,7 +121,7 @@ class Child:
     def ask(
         self, how: dict[str, Any], data: bytes, *, until: float, checkpoint: Callable[[], None]
     ) -> tuple[dict[str, Any], bytes]:
-        """Return what the process says of a picture, and the bytes of its pixels."""
+        """Return what the process says about a picture, and the bytes of its pixels."""
         try:
             self.connection.send_bytes(json.dumps(how).encode())
             self.connection.send_bytes(data)
@@ -136,10 +136,10 @@ class Child:
             raise self.crash() from None
 
     def crash(self) -> Exception:
-        """Return what it means that the process has ended."""
+        """Return the error that stands for the end of the process."""
         status = self.process.wait()
         logger.error("The decoder's process ended with status %d; the next picture starts another.", status)
-        if status == -signal.SIGKILL:  # as the system does where it is out of memory
+        if status == -signal.SIGKILL:  # the system is out of memory
             return MemoryError()
         return UndecodableImageError(
             "The image is damaged: its decoder crashed. Save it anew and send it again."
@@ -152,7 +152,12 @@ class Child:
 
 
 def picture_of(said: dict[str, Any], pixels: bytes) -> Image.Image:
-    """Return the picture that the process has sent, or raise what it found."""
+    """Return the picture that the process has sent.
+
+    Raises:
+        Problem: The process found one.
+        MemoryError: The process had too little memory.
+    """
     if "problem" in said:
         raise PROBLEMS[said["problem"]](said["detail"])
     if "memory" in said:
@@ -161,11 +166,11 @@ def picture_of(said: dict[str, Any], pixels: bytes) -> Image.Image:
 
 
 def answer(connection: Connection) -> None:
-    """Decode one picture, in the process."""
+    """Receive one picture, decode it, and send it back."""
     how, data = json.loads(connection.recv_bytes()), connection.recv_bytes()
     try:
-        limits, spare = ImageLimits(**how["limits"]), how["spare"]
-        picture = decode_image(data, limits, spare=Spare(**spare) if spare else None)
+        limits, downscale = ImageLimits(**how["limits"]), how["downscale"]
+        picture = decode_image(data, limits, downscale=Downscale(**downscale) if downscale else None)
         said, pixels = {"mode": picture.mode, "size": picture.size}, picture.tobytes()
     except Problem as problem:
         said, pixels = {"problem": problem.kind, "detail": problem.detail}, b""
@@ -178,12 +183,12 @@ def answer(connection: Connection) -> None:
 def main() -> None:
     """Decode pictures until the parent is gone."""
     descriptor, parent = map(int, sys.argv[1:])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent says when to end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(parent)
     os.nice(NICENESS)
-    with suppress(OSError):  # where the system has none
-        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_KILL)
+    with suppress(OSError):  # some systems have no such file
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE_ADJ)
     connection = Connection(descriptor)
     with suppress(EOFError):
         while True:

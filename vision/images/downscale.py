@@ -1,4 +1,4 @@
-"""Large pictures made smaller as soon as they are decoded, where a model wants less of them."""
+"""Downscale large pictures as soon as they are decoded, as far as their model allows."""
 
 import math
 from dataclasses import dataclass
@@ -8,30 +8,33 @@ from PIL import Image
 
 
 @dataclass(frozen=True)
-class Spare:
-    """The whole factor by which a picture may be made smaller before it is prepared, by its width and height.
+class Downscale:
+    """How far a picture may be downscaled before it is prepared.
 
-    It leaves one of the picture's sides at least some number of pixels long.
+    Attributes:
+        side: The side that limits it.
+        pixels: Length that this side keeps at least.
     """
 
     side: Literal["longer", "shorter"]
     pixels: int
 
-    def __call__(self, size: tuple[int, int]) -> int:
+    def factor(self, size: tuple[int, int]) -> int:
+        """Return the integer downscale factor allowed for (width, height)."""
         return max(1, (max(size) if self.side == "longer" else min(size)) // self.pixels)
 
 
-# Pictures of up to so many pixels are prepared exactly as they are. Larger ones would take too much memory.
+# Pictures of up to this many pixels keep their size. Larger ones would take too much memory.
 LARGE_PIXELS = 4_000_000
-STRIP_PIXELS = 1_000_000  # that are converted at a time
+STRIP_PIXELS = 1_000_000  # converted at a time
 
 
-def shrunk(image: Image.Image, spare: Spare | None) -> Image.Image:
-    """Return a picture of which a large one has as few pixels as its model can spare, any other as it is.
+def downscaled(image: Image.Image, downscale: Downscale | None) -> Image.Image:
+    """Return a large picture downscaled as far as its model allows, and any other as it is.
 
-    Each pixel becomes the mean of a square of them.
+    Each pixel becomes the mean of a square of pixels.
     """
-    factor = spare(image.size) if spare and is_large(image) else 1
+    factor = downscale.factor(image.size) if downscale and is_large(image) else 1
     if factor == 1:
         return image
     rows = max(1, STRIP_PIXELS // (image.width * factor)) * factor
@@ -52,17 +55,17 @@ def is_large(image: Image.Image) -> bool:
 
 
 def averageable(image: Image.Image) -> Image.Image:
-    """Return an image in a mode whose pixels have a mean."""
+    """Return an image in a mode whose pixels can be averaged."""
     if image.mode.startswith("I;16"):
         return image.convert("I")
-    picture = plain(image)
+    picture = without_palette(image)
     return picture.convert("L") if picture.mode == "1" else picture
 
 
-def plain(image: Image.Image) -> Image.Image:
-    """Return an image whose pixels are what they show, neither indices of a palette nor a transparent colour.
+def without_palette(image: Image.Image) -> Image.Image:
+    """Return an image without a palette, and with an alpha channel in place of a transparent colour.
 
-    A palette's faults come to light when it is used, which is to be while the image is decoded.
+    A damaged palette raises an error when it is used. Using it here makes that an error of decoding.
     """
     if image.mode not in {"LA", "La", "RGBA", "RGBa"} and image.has_transparency_data and not is_deep(image):
         return image.convert("LA" if image.mode in {"1", "L"} else "RGBA")

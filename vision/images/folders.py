@@ -1,4 +1,4 @@
-"""Image files by the names of files and folders, without those that only a system has use for."""
+"""Find image files in folders, without hidden files and those that operating systems add."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-# What programs write the formats under that are read here, and formats that are not: those get an error each.
+# Suffixes of the formats that can be decoded, and of others: images in these get an error each.
 SUFFIXES = {
     ".png",
     ".apng",
@@ -22,21 +22,16 @@ SUFFIXES = {
     ".webp",
 }
 OTHER_SUFFIXES = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".dng"}
-MAGIC = (
-    b"\x89PNG\r\n\x1a\n",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"II*\0",
-    b"MM\0*",
-)  # BMP's is that of some texts too
-RIFF, WEBP = slice(0, 4), slice(8, 12)  # where a WebP file says these words
+# First bytes of images. Those of a BMP are left out, because a text can begin with them too.
+MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+RIFF, WEBP = slice(0, 4), slice(8, 12)  # positions of these words in a WebP file
 
-# In small letters: of macOS, of Windows, and of network disks, which keep thumbnails there.
+# Files and folders that macOS, Windows and network disks add, in lower case.
 ADDED_BY_SYSTEMS = {
     *("__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin"),
     *("system volume information", "@eadir"),
 }
-NAMED = 3  # of the files that are left out
+MAX_LISTED = 3  # names in a message about files that are left out
 
 
 class NoImagesError(Exception):
@@ -44,19 +39,19 @@ class NoImagesError(Exception):
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file is one that systems and editors hide, by its name with those of its folders."""
+    """Return whether a file or one of its folders is hidden or added by an operating system."""
     parts = name.lower().replace("\\", "/").split("/")
     return any(part in ADDED_BY_SYSTEMS or (part.startswith(".") and part.strip(".")) for part in parts)
 
 
 def image_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Return the files that are named, and the images in the folders that are named, with short names.
+    """Return the given files, and the images in the given folders, each with a short name.
 
-    What is hidden in a folder is left out, as in an archive, and so is what is no image. Standard error says
-    so, unless it is hidden and not named like an image either.
+    Hidden files in a folder are left out, as in an archive, and so are files that are no images. Standard
+    error lists them, except for hidden files without an image's suffix.
 
     Raises:
-        NoImagesError: A folder holds none.
+        NoImagesError: A folder holds no image.
         OSError: A folder cannot be read.
     """
     files: list[tuple[str, Path]] = []
@@ -70,7 +65,7 @@ def image_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
             hidden = is_hidden(name)
             if not hidden and is_image(file):
                 found.append((name, file))
-            elif not hidden or named_like_an_image(file):
+            elif not hidden or has_image_suffix(file):
                 left_out.append(name)
         if left_out:
             print(f"Left out of {path}, as hidden or no image: {listed(left_out)}", file=sys.stderr)
@@ -84,15 +79,15 @@ def image_files(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Give all that is in a folder and those in it, but what links to a folder leads to.
+    """Yield the files in a folder and its subfolders, and links to folders, which are not followed.
 
     Raises:
-        OSError: One of them cannot be read.
+        OSError: A folder cannot be read.
     """
     for within, folders, names in os.walk(folder, onerror=refuse):
         yield from (Path(within, name) for name in names)
@@ -104,20 +99,20 @@ def refuse(error: OSError) -> NoReturn:
 
 
 def is_image(file: Path) -> bool:
-    """Say whether a file is an image by its name or, whatever its name, by its first bytes."""
+    """Return whether a file is an image, by its suffix or by its first bytes."""
     if not file.is_file():
         return False
-    if named_like_an_image(file):
+    if has_image_suffix(file):
         return True
     with file.open("rb") as opened:
         start = opened.read(WEBP.stop)
     return start.startswith(MAGIC) or (start[RIFF], start[WEBP]) == (b"RIFF", b"WEBP")
 
 
-def named_like_an_image(file: Path) -> bool:
+def has_image_suffix(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES | OTHER_SUFFIXES
 
 
 def readable(name: str) -> str:
-    """Return a file's name as text, in which bytes that are no UTF-8 are escaped."""
+    """Return a file's name with escapes for bytes that are not UTF-8."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

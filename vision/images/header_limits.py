@@ -1,4 +1,4 @@
-"""What a file claims of itself, looked at before a decoder believes it."""
+"""Reject files whose header structure would make Pillow slow."""
 
 import re
 import struct
@@ -6,25 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from vision.errors import UndecodableImageError
 
-# Nobody's files come near these. Past them a few megabytes could keep a decoder busy for minutes, or become
-# gigabytes of Python's numbers.
-MAX_SCANS = 100  # of a JPEG: encoders make some ten, and each goes over the whole picture
-MAX_EXIF_SEGMENTS = 16  # of a JPEG, 64 KiB each
-MAX_TAG_VALUES = 200_000  # of one of a TIFF's tags; the largest usual ones say where each tile lies
+# Real files are far below these limits. Above them, a few megabytes could keep a decoder busy for minutes, or
+# become gigabytes of Python integers.
+MAX_SCANS = 100  # in a JPEG; encoders write about ten, and each covers the whole picture
+MAX_EXIF_SEGMENTS = 16  # in a JPEG, each of 64 KiB
+MAX_TAG_VALUES = 200_000  # in one tag of a TIFF; the longest usual tags hold the positions of tiles
+MAX_SEGMENTS = 1000  # in a JPEG, before its picture
+MAX_BETWEEN = 10_000  # needless bytes between the segments of a JPEG, or between the blocks of a GIF
+MAX_CHUNKS = 20_000  # in a PNG; with the usual 8 KiB each, these are 160 MB
+MAX_BLOCKS = 20_000  # of comments and extensions in a GIF, before its picture
 
-MAX_SEGMENTS = 1000  # of a JPEG, before its picture
-MAX_BETWEEN = 10_000  # bytes between segments of a JPEG, and between blocks of a GIF, where none are needed
-MAX_CHUNKS = 20_000  # of a PNG: of 8 KiB each, as they often are, these are 160 MB
-MAX_BLOCKS = 20_000  # of comments and extensions of a GIF, before its picture
-
-# A run of 0xFF may stand before a marker; only the last of them is looked at, or each would be many times.
+# Any number of 0xFF may precede a marker. Only the last one matches: matching each would take too long.
 GIF_BLOCK = re.compile(rb"[!,;]")
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
-ARITHMETIC = {*range(0xC9, 0xD0)} - {0xCC}  # frames whose coding no browser knows, and that takes far longer
-WITHOUT_LENGTH = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}  # as Pillow has it
+ARITHMETIC = {*range(0xC9, 0xD0)} - {
+    0xCC
+}  # arithmetic coding, which no browser supports and which is far slower
+WITHOUT_LENGTH = {0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}  # as in Pillow
 TIFF_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-TIFF_STRINGS = (1, 2, 7)  # the types of which Pillow makes one string, not one number for each
+TIFF_STRINGS = (1, 2, 7)  # types that Pillow reads as one string, and not value by value
 TIFF_INTEGERS = {3: ("H", 2), 4: ("L", 4)}  # types, with their letters and sizes in struct
 TIFF_OFFSETS, TIFF_LENGTHS = (273, 324), (279, 325)  # tags of strips, and of tiles
 
@@ -33,8 +34,8 @@ def check_header(data: bytes) -> None:
     """Refuse a file whose structure, not its picture, would take too much to read.
 
     Raises:
-        UndecodableImageError: It has too many scans, parts or metadata, is a BigTIFF, or has data that a
-            decoder would go through more than once.
+        UndecodableImageError: The file has too many scans, parts or metadata, is a BigTIFF, or has data that
+            would be decoded more than once.
     """
     start = bytes(data[:4])
     if start.startswith(b"\xff\xd8"):
@@ -48,7 +49,7 @@ def check_header(data: bytes) -> None:
 
 
 def check_jpeg(data: bytes) -> None:
-    # What looks like a scan may be part of a thumbnail, or of a film after the picture: count twice.
+    # The quick count includes thumbnails, and anything after the picture; the exact one only the picture.
     if occurrences(rb"\xff\xda", data) > MAX_SCANS and scans_of_jpeg(data) > MAX_SCANS:
         raise UndecodableImageError(f"The JPEG has more than {MAX_SCANS} scans. Send it with fewer.")
     if occurrences(rb"Exif\0\0", data) > MAX_EXIF_SEGMENTS:
@@ -63,7 +64,7 @@ def occurrences(pattern: bytes, data: bytes) -> int:
 
 
 def scans_of_jpeg(data: bytes) -> int:
-    """Count the scans of a JPEG, as a decoder meets them."""
+    """Count the scans of a JPEG as a decoder finds them."""
     position, scans = 2, 0
     while scans <= MAX_SCANS and (found := JPEG_MARKER.search(data, position)):
         marker, position = found[1][0], found.end()
@@ -76,10 +77,10 @@ def scans_of_jpeg(data: bytes) -> int:
 
 
 def check_segments(data: bytes) -> None:
-    """Go through a JPEG up to its first scan as Pillow does, step by step for each byte between segments.
+    """Check the segments of a JPEG before its first scan; Pillow reads the bytes between them one by one.
 
     Raises:
-        UndecodableImageError: There are too many segments, or too much between them.
+        UndecodableImageError: There are too many segments, or too many bytes between them.
     """
     position, segments, between = 2, 0, 0
     while found := JPEG_MARKER.search(data, position, position + MAX_BETWEEN + 2):
@@ -108,18 +109,20 @@ def check_png(data: bytes) -> None:
         chunks += 1
         if chunks > MAX_CHUNKS:
             raise UndecodableImageError(f"The PNG has more than {MAX_CHUNKS:,} chunks. Save it anew.")
-        position += 12 + int.from_bytes(data[position : position + 4], "big")  # length, type, data, checksum
+        position += 12 + int.from_bytes(
+            data[position : position + 4], "big"
+        )  # length, type, data and checksum
 
 
 def check_gif(data: bytes) -> None:
     flags = data[10] if len(data) > 10 else 0
-    position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0  # after the table of colours
+    position, blocks = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0), 0  # after the colour table
     between = 0
     while found := GIF_BLOCK.search(data, position, position + MAX_BETWEEN + 1):
         between += found.start() - position
-        if between > MAX_BETWEEN or found[0] != b"!":  # the picture, or the end
+        if between > MAX_BETWEEN or found[0] != b"!":  # the picture or the end of the file
             break
-        position = found.end() + 1  # of an extension: its kind, and blocks until an empty one
+        position = found.end() + 1  # an extension is its kind, and blocks up to an empty one
         while blocks <= MAX_BLOCKS and position < len(data) and (size := data[position]):
             position, blocks = position + 1 + size, blocks + 1
         position, blocks = position + 1, blocks + 1
@@ -134,7 +137,7 @@ def check_gif(data: bytes) -> None:
 
 
 def check_tiff(data: bytes, start: bytes) -> None:
-    """Look at the tags of the first picture, each of 12 bytes: its number, type, count, and where it lies."""
+    """Check the tags of a TIFF's first picture, each 12 bytes: number, type, count, and value or offset."""
     order = TIFF_BYTE_ORDERS.get(start)
     if order is None:
         raise UndecodableImageError("The file is no TIFF, or one for files over 4 GB. Send a usual TIFF.")
@@ -164,14 +167,14 @@ def check_tiff(data: bytes, start: bytes) -> None:
 
 
 def check_blocks(blocks: Mapping[int, Sequence[int]], size: int) -> None:
-    """Refuse a TIFF several of whose tiles or strips are the same data, which would be decoded for each.
+    """Refuse a TIFF whose tiles or strips share their data, which would be decoded again for each of them.
 
     Args:
-        blocks: Values of the tags that say where the blocks lie, and how long they are.
+        blocks: Values of the tags for the offsets and lengths of strips and tiles.
         size: Bytes of the file.
 
     Raises:
-        UndecodableImageError: It is such a TIFF, or leaves that open.
+        UndecodableImageError: Blocks share data, or could do so, because their lengths are missing.
     """
     for offsets_tag, lengths_tag in zip(TIFF_OFFSETS, TIFF_LENGTHS, strict=True):
         offsets, lengths = blocks.get(offsets_tag, ()), blocks.get(lengths_tag, ())

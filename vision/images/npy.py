@@ -1,4 +1,4 @@
-"""NumPy's files of images, read without copying or unpickling them, or trusting the size that they claim."""
+"""Read `.npy` files of images without copying or unpickling them, and without trusting their headers."""
 
 import ast
 import math
@@ -11,7 +11,7 @@ from vision.images.decode import Pixels
 
 NPY_MAGIC = b"\x93NUMPY"
 LENGTH_OF_HEADER = {(1, 0): "<H", (2, 0): "<L"}
-MAX_HEADER_BYTES = 512  # of a plain array's some 80; it is a Python literal, which can be made to take long
+MAX_HEADER_BYTES = 512  # a plain array's has about 80; a long Python literal takes long to parse
 UINT8 = ("|u1", "<u1", ">u1", "=u1", "u1")
 CHANNELS = (1, 3, 4)
 ARRAY_SHAPES = "uint8 of shape (images, height, width), (images, height, width, 1, 3 or 4) or channels first"
@@ -26,7 +26,7 @@ def read_array(filename: str, data: bytes) -> Pixels:
     try:
         header, offset = read_header(filename, data)
         shape, column_major, kind = header["shape"], header["fortran_order"], header["descr"]
-        # Of any other type not even the description is made into one: it may be a program to unpickle.
+        # The description of any other type is not even parsed: it may ask for unpickling.
         if kind not in UINT8:
             raise UndecodableImageError(f"{filename} holds {echo(kind)}. Send {ARRAY_SHAPES}.")
         if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
@@ -40,15 +40,15 @@ def read_array(filename: str, data: bytes) -> Pixels:
         return pixels.reshape(shape, order="F" if column_major else "C")
     except (Problem, MemoryError):
         raise
-    except Exception:  # noqa: BLE001 - the header is a Python literal, and can be wrong in as many ways
+    except Exception:  # noqa: BLE001 - a Python literal can be wrong in a dozen ways
         raise UndecodableImageError(f"{filename} is a damaged NumPy file. Send it again.") from None
 
 
 def read_header(filename: str, data: bytes) -> tuple[dict[str, object], int]:
-    """Return the header of a `.npy` file, and where the array begins.
+    """Return the header of a `.npy` file, and the offset of the array.
 
     Raises:
-        UndecodableImageError: It is of another version, long, or of something else.
+        UndecodableImageError: Its version or content is unknown, or it is too long.
     """
     version = data[6], data[7]
     if version not in LENGTH_OF_HEADER:

@@ -1,7 +1,6 @@
-"""From uploads to a batch of model inputs: image files, or all the images of one NumPy file or zip archive.
+"""Read uploaded images, or all images of one NumPy file or zip archive, as inputs of a model.
 
-Pictures are decoded and prepared one after the other, so that only one of them is ever in memory at its full
-size.
+Pictures are decoded and prepared one after the other, so only one of them is in memory at its full size.
 """
 
 import time
@@ -13,8 +12,8 @@ from zipfile import ZipFile, ZipInfo
 from PIL import Image
 
 from vision.errors import MAX_ECHO, AmbiguousFilesError, Problem, TooLargeError, UndecodableImageError
-from vision.images.decode import Elsewhere, check_content_type, check_size, decode_image
-from vision.images.downscale import Spare, shrunk
+from vision.images.decode import Offload, check_content_type, check_size, decode_image
+from vision.images.downscale import Downscale, downscaled
 from vision.images.limits import ImageLimits
 from vision.images.npy import NPY_MAGIC, as_images, read_array
 from vision.images.zip_archive import ZIP_MAGIC, open_archive, read_member, visible_members
@@ -37,42 +36,42 @@ class Upload:
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a batch as its model takes it, or the problem that it has."""
+    """One image as its model takes it, or the problem that it has."""
 
     index: int
     filename: str
     content: Prepared | Problem
 
 
-def read_batch(
+def read_uploads(
     uploads: list[Upload],
     limits: ImageLimits,
     preparation: Preparation,
     *,
     archives: bool,
     checkpoint: Callable[[], None] = lambda: None,
-    elsewhere: Elsewhere | None = None,
+    offload: Offload | None = None,
 ) -> list[Item]:
-    """Decode and prepare what was uploaded, in order. A file that is no image becomes a problem in its place.
+    """Return each uploaded image as its model takes it, in order, or the problem that it has.
 
     Args:
         uploads: The files of one request.
-        limits: How many images, of how many pixels, and how many bytes an archive may unpack to.
-        preparation: Makes a picture into what the model takes.
+        limits: What is refused as too large.
+        preparation: Turns a picture into an input of the model.
         archives: Whether one `.npy`, `.npz` or `.zip` may stand for many images.
-        checkpoint: Called before each picture is decoded; what it raises ends the work.
-        elsewhere: Decodes the pictures that take long; None to decode all of them here.
+        checkpoint: Called before each picture is decoded; an error that it raises ends the work.
+        offload: Decodes the pictures that take long; None to decode all of them here.
 
     Raises:
         AmbiguousFilesError: An archive came with other files.
         UndecodableImageError: An archive cannot be read, or its array holds no images.
         TooLargeError: An archive holds too much.
     """
-    decode = partial(decode_image, limits=limits, spare=preparation.spare, elsewhere=elsewhere)
-    pictures = open_pictures(uploads, limits, decode, preparation.spare, archives=archives)
+    decode = partial(decode_image, limits=limits, downscale=preparation.downscale, offload=offload)
+    pictures = open_pictures(uploads, limits, decode, preparation.downscale, archives=archives)
     return [
         Item(index, name, picture if isinstance(picture, Problem) else prepared(picture, preparation))
-        for index, (name, picture) in enumerate(giving_way(pictures, checkpoint))
+        for index, (name, picture) in enumerate(with_pauses(pictures, checkpoint))
     ]
 
 
@@ -83,11 +82,11 @@ def prepared(picture: Image.Image, preparation: Preparation) -> Prepared | Probl
         return without_frames(problem)
 
 
-def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
-    """Give pictures as they are, with a look before each and a short pause after every few of many.
+def with_pauses(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
+    """Yield pictures, calling `checkpoint` before each and pausing shortly after every few.
 
-    Pillow gives up Python's lock many times for each picture, and takes it back before another thread has
-    woken up to take it. Without pauses a thread that decodes a thousand keeps the others from theirs.
+    Pillow releases Python's lock many times for each picture, and takes it back before another thread has
+    woken up. Without pauses, a thread that decodes a thousand pictures would block the others.
     """
     checkpoint()
     for index, picture in enumerate(pictures, 1):
@@ -98,17 +97,17 @@ def giving_way(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
 
 
 def open_pictures(
-    uploads: list[Upload], limits: ImageLimits, decode: Decode, spare: Spare | None, *, archives: bool
+    uploads: list[Upload], limits: ImageLimits, decode: Decode, downscale: Downscale | None, *, archives: bool
 ) -> Pictures:
-    """Return the pictures of all uploads, by name, each decoded when it is asked for."""
-    held = [upload for upload in uploads if archives and is_archive(upload.data)]
-    if not held:
+    """Return the pictures of all uploads with their names, each decoded when it is asked for."""
+    archived = [upload for upload in uploads if archives and is_archive(upload.data)]
+    if not archived:
         return ((upload.filename, decode_upload(upload, decode)) for upload in uploads)
     if len(uploads) > 1:
-        raise AmbiguousFilesError(f"{held[0].filename} holds many images. Send it alone.")
-    if held[0].data.startswith(NPY_MAGIC):
-        return array_pictures(held[0].filename, held[0].data, limits, spare)
-    return archive_pictures(held[0], limits, decode, spare)
+        raise AmbiguousFilesError(f"{archived[0].filename} holds many images. Send it alone.")
+    if archived[0].data.startswith(NPY_MAGIC):
+        return array_pictures(archived[0].filename, archived[0].data, limits, downscale)
+    return archive_pictures(archived[0], limits, decode, downscale)
 
 
 def is_archive(data: bytes) -> bool:
@@ -124,12 +123,14 @@ def decode_upload(upload: Upload, decode: Decode) -> Image.Image | Problem:
 
 
 def without_frames(problem: Problem) -> Problem:
-    """Return a problem that has forgotten where it came up, or it would keep a picture in memory each."""
+    """Return a problem without its traceback, whose frames would keep the picture in memory."""
     problem.__context__ = None
     return problem.with_traceback(None)
 
 
-def archive_pictures(upload: Upload, limits: ImageLimits, decode: Decode, spare: Spare | None) -> Pictures:
+def archive_pictures(
+    upload: Upload, limits: ImageLimits, decode: Decode, downscale: Downscale | None
+) -> Pictures:
     """Return the pictures of a zip archive, or of the array in an `.npz`.
 
     Raises:
@@ -145,7 +146,7 @@ def archive_pictures(upload: Upload, limits: ImageLimits, decode: Decode, spare:
             raise UndecodableImageError(
                 f"{upload.filename} holds the arrays {names[:MAX_ECHO]}. Call one of them images."
             )
-        return array_pictures(upload.filename, read_member(archive, wanted[0]), limits, spare)
+        return array_pictures(upload.filename, read_member(archive, wanted[0]), limits, downscale)
     return ((member.filename, decode_member(archive, member, decode)) for member in members)
 
 
@@ -157,7 +158,7 @@ def decode_member(archive: ZipFile, member: ZipInfo, decode: Decode) -> Image.Im
     return decode_upload(Upload(member.filename, "", data), decode)
 
 
-def array_pictures(filename: str, data: bytes, limits: ImageLimits, spare: Spare | None) -> Pictures:
+def array_pictures(filename: str, data: bytes, limits: ImageLimits, downscale: Downscale | None) -> Pictures:
     """Return the pictures of a `.npy` file's array.
 
     Raises:
@@ -172,5 +173,6 @@ def array_pictures(filename: str, data: bytes, limits: ImageLimits, spare: Spare
     height, width = images.shape[1:3]
     check_size((width, height), limits)
     return (
-        (f"{filename}[{index}]", shrunk(Image.fromarray(image), spare)) for index, image in enumerate(images)
+        (f"{filename}[{index}]", downscaled(Image.fromarray(image), downscale))
+        for index, image in enumerate(images)
     )

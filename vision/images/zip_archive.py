@@ -1,4 +1,4 @@
-"""Zip archives, of which no more is unpacked than they may hold, whatever they claim."""
+"""Read zip archives without unpacking more than the limits allow, whatever their directories claim."""
 
 import io
 import re
@@ -12,16 +12,16 @@ from vision.images.limits import ImageLimits
 
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 DIRECTORY_ENTRY = re.compile(rb"PK\x01\x02")
-LOCAL_HEADER_BYTES = 30  # and the member's name
-ENCRYPTED = 0x1  # in a member's flags
-HIDDEN, FOLDER = 0x02, 0x10  # in a member's attributes, as DOS and Windows have them
-# A picture may have a folder of its own, and a Mac packs both twice, the second time under __MACOSX.
+LOCAL_HEADER_BYTES = 30  # before the member's name
+ENCRYPTED = 0x1  # flag of a member
+HIDDEN, FOLDER = 0x02, 0x10  # attributes of a member in DOS and Windows
+# Each picture may have its own folder, and a Mac packs both a second time, under __MACOSX.
 ENTRIES_OF_A_PICTURE, ENTRIES_OF_A_SYSTEM = 4, 100
-FREE_UNPACKED_BYTES = 2**20  # to which even a file of zeros may unpack
+FREE_UNPACKED_BYTES = 2**20  # allowed at any ratio to the archive's size
 
 
 def open_archive(filename: str, data: bytes, limits: ImageLimits) -> zipfile.ZipFile:
-    """Return a zip archive that keeps the limits.
+    """Return an opened zip archive that keeps the limits.
 
     Raises:
         UndecodableImageError: It is damaged, or some of its members share their bytes.
@@ -39,9 +39,9 @@ def open_archive(filename: str, data: bytes, limits: ImageLimits) -> zipfile.Zip
 
 
 def check_directory(data: bytes, max_members: int) -> None:
-    """Refuse an archive of very many files before an object is made for each of them.
+    """Refuse an archive of very many files before zipfile makes an object for each of them.
 
-    The bytes that begin an entry may also be found elsewhere, so that the exact number is looked at later.
+    An entry's first bytes can occur elsewhere too, so this limit is generous. The exact one is checked later.
     """
     enough = ENTRIES_OF_A_PICTURE * max_members + ENTRIES_OF_A_SYSTEM
     if len(list(islice(DIRECTORY_ENTRY.finditer(data), enough + 1))) > enough:
@@ -75,10 +75,10 @@ def check_members(members: Sequence[zipfile.ZipInfo], size: int, limits: ImageLi
 
 
 def visible_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the members but for folders and what systems add by themselves, with / in their names."""
+    """Return the members that are neither folders nor hidden, with / in their names."""
     members = archive.infolist()
     for member in members:
-        member.filename = member.filename.replace("\\", "/")  # as Python does where folders are so separated
+        member.filename = member.filename.replace("\\", "/")  # Python does so on Windows alone
     return [member for member in members if not (is_folder(member) or is_left_out(member))]
 
 
@@ -94,7 +94,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """Return what a member of an archive unpacks to.
 
     Raises:
-        UndecodableImageError: It is damaged, encrypted or compressed in an unusual way.
+        UndecodableImageError: The member is damaged, encrypted or compressed in an unusual way.
     """
     name = member.filename
     if member.flag_bits & ENCRYPTED:
@@ -105,7 +105,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         )
     try:
         with archive.open(member) as file:
-            data = file.read(member.file_size + 1)  # to read all there is would unpack all there is
+            data = file.read(member.file_size + 1)  # an unlimited read would unpack everything
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - zipfile and zlib raise a dozen types on damaged members

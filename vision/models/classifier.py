@@ -15,21 +15,21 @@ from vision.models import bundle
 from vision.models.engine import Choice, Engine
 from vision.preprocessing.registry import Preparation
 
-STACKED_AT_A_TIME = 64  # pictures, of which there is a copy then: whole passes of every engine
+STACKED_AT_A_TIME = 64  # pictures copied into one tensor, a multiple of every engine's largest pass
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model that is loaded and answers as it did when it was trained.
+    """A loaded model that gives the answers that it gave in training.
 
     Attributes:
         name: Name in the model store.
         version: Version in the model store.
         metadata: What training recorded.
         labels: Class names, in the order of the logits.
-        reference: What drift is measured against, where there is one.
+        reference: The drift reference, if the model has one.
         engine: Takes uint8 (N, C, H, W), returns logits (N, K) and features (N, D), float32.
-        preparation: How a picture becomes one row of that input.
+        preparation: Turns a picture into one row of the engine's input.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Classifier:
 
     @property
     def trained(self) -> bool:
-        """Whether it has learnt anything: the answers of random weights mean nothing."""
+        """Whether the weights are trained: the answers of random weights mean nothing."""
         return bool(self.metadata.get("trained", True))
 
     def predict(
@@ -56,7 +56,7 @@ class Classifier:
 
         Args:
             inputs: The pictures.
-            checkpoint: Called before each pass of the network; what it raises ends the work.
+            checkpoint: Called before each pass of the network; an error that it raises ends the work.
         """
         parts = [
             self.engine(stacked(inputs[start : start + STACKED_AT_A_TIME]), checkpoint)
@@ -67,26 +67,11 @@ class Classifier:
 
 
 def stacked(inputs: Sequence[Pixels]) -> Tensor:
-    """Return pictures as one tensor (N, C, H, W) whose channels lie side by side, each copied once."""
+    """Return pictures as one tensor (N, C, H, W), channels last in memory, copying each once."""
     shape = len(inputs), *inputs[0].shape
     rows = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
     np.stack(inputs, out=rows.numpy())
     return rows
-
-
-@dataclass(frozen=True)
-class UnavailableModel:
-    """A model that should be there and cannot be used.
-
-    Attributes:
-        name: Name in the model store.
-        version: Version in the model store, empty when there is none.
-        reason: What is wrong, and what would mend it.
-    """
-
-    name: str
-    version: str
-    reason: str
 
 
 def load_classifier(
@@ -97,14 +82,14 @@ def load_classifier(
     *,
     precision: Choice = "float32",
 ) -> Classifier:
-    """Load a model from its folder in the store, and make sure that it answers as it did in training.
+    """Return the classifier in a folder of the store, once it has given the answers that it gave in training.
 
     Args:
         folder: The model's folder.
         name: Its name in the store.
         version: Its version in the store.
-        metadata: What the store says of it.
-        precision: Of the weights, where the model takes it.
+        metadata: Its metadata in the store.
+        precision: Precision of the weights, if the model takes it.
 
     Raises:
         ModelNotLoadedError: A file is missing or damaged, or the golden check fails.

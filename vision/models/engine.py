@@ -1,8 +1,7 @@
-"""A stored TorchScript, run as fast as this processor runs it.
+"""Run a stored TorchScript as fast as this processor can.
 
-As it comes, a script uses a fraction of the processor. Frozen, with its channels side by side in memory, its
-operations fused by oneDNN and its weights in bfloat16 where the processor multiplies those, it is several
-times as fast. Every shortcut has to give the golden answers first.
+Freezing a script, keeping channels last in memory, fusing its operations with oneDNN, and bfloat16 where the
+processor supports it make it several times as fast. Each step must give the golden answers.
 """
 
 import logging
@@ -25,17 +24,17 @@ Outputs = tuple[Tensor, Tensor]
 Precision = Literal["float32", "bfloat16"]
 Choice = Literal["auto", "float32", "bfloat16"]
 
-# By how much an answer may be off, as a share of the largest. Another build of torch or another processor
-# rounds float32 differently, by about 1e-5. bfloat16 has 8 significant bits, and is off by about 1e-2 after
-# a hundred layers. A wrong or damaged model is off by whole units.
+# Largest error allowed in an answer, as a share of its largest number. Another build of torch or another
+# processor rounds float32 differently, by about 1e-5. bfloat16 has 8 significant bits, and is off by about
+# 1e-2 after a hundred layers. A wrong or damaged model is off by whole units.
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "bfloat16": 5e-2}
 DTYPES: Mapping[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
-# Images in one pass. A pass costs some tenths of a millisecond whatever is in it, which only a network that
-# is done as quickly has to share among many images.
+# Images in one pass. Each pass has an overhead of a few tenths of a millisecond, which only a network that is
+# as fast itself needs to share among many images.
 SMALL_NETWORK_SECONDS = 1e-3
 SIZES_OF_SMALL_NETWORK = (1, 8, 32)
-WARM_UP_PASSES = 3  # the first is recorded, the second compiled
+WARM_UP_PASSES = 3  # TorchScript records the first and compiles the second
 FEWEST_TIMED_PASSES, TIMED_SECONDS = 3, 0.05
 
 
@@ -45,9 +44,9 @@ class Engine:
 
     Attributes:
         script: Takes uint8 (B, C, H, W), returns logits (B, K) and features (B, D), float32.
-        precision: Of its weights.
-        fused: Whether oneDNN makes several of its operations one.
-        sizes: The values of B that it was compiled for, in rising order.
+        precision: Precision of its weights.
+        fused: Whether oneDNN fuses its operations.
+        sizes: Values of B that it was compiled for, in rising order.
     """
 
     script: torch.jit.ScriptModule
@@ -57,7 +56,7 @@ class Engine:
 
     @property
     def is_small(self) -> bool:
-        """Whether its network is done so quickly that images are better put through together."""
+        """Whether its network is so fast that images are better classified in groups."""
         return len(self.sizes) > 1
 
     @torch.inference_mode()
@@ -65,8 +64,8 @@ class Engine:
         """Return logits (N, K) and features (N, D) of any number of inputs (N, C, H, W), uint8.
 
         Args:
-            inputs: The inputs.
-            checkpoint: Called before each pass; what it raises ends the work.
+            inputs: Inputs of the script.
+            checkpoint: Called before each pass; an error that it raises ends the work.
         """
         outputs = []
         for chunk in inputs.split(self.sizes[-1]):
@@ -78,7 +77,7 @@ class Engine:
         return torch.cat(logits), torch.cat(features)
 
     def run(self, chunk: Tensor) -> Outputs:
-        """Run one pass, in the next of the sizes: any other would have to be compiled first."""
+        """Run one pass, padded to the next of the sizes: any other would have to be compiled first."""
         count = len(chunk)
         size = next(size for size in self.sizes if size >= count)
         if size > count:
@@ -94,13 +93,13 @@ def load_engine(
 
     Args:
         path: The stored script.
-        golden: Some `images`, with the `logits` and `features` that training saw.
-        takes: The precisions that the script takes its weights in.
-        precision: The one to use where the script takes it, float32 where not; or the faster of those that
-            this processor has.
+        golden: Some `images`, with the `logits` and `features` that training got for them.
+        takes: Precisions that the script can take its weights in.
+        precision: The precision to use if the script takes it, and else float32; auto for the faster of those
+            that this processor has.
 
     Raises:
-        ModelNotLoadedError: It does not give its golden answers.
+        ModelNotLoadedError: The script does not give its golden answers.
     """
     if precision == "auto":
         both = "bfloat16" in takes and has_bfloat16()
@@ -123,16 +122,16 @@ def load_engine(
 
 
 def has_bfloat16() -> bool:
-    """Return whether oneDNN finds on this processor what it takes to multiply in bfloat16."""
+    """Return whether oneDNN can multiply in bfloat16 on this processor."""
     found: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return found
 
 
 def build(path: Path, golden: Mapping[str, Tensor], precision: Precision) -> Engine:
-    """Return an engine that gives the golden answers, its operations fused where that is possible.
+    """Return an engine that gives the golden answers, with its operations fused if possible.
 
     Raises:
-        ModelNotLoadedError: It does not give them.
+        ModelNotLoadedError: The script does not give them.
     """
     script = load_script(path)
     for parameter in script.parameters():
@@ -169,9 +168,9 @@ def script_warnings_ignored() -> Iterator[None]:
 
 @contextmanager
 def fusion(fused: bool) -> Iterator[None]:
-    """Let oneDNN fuse the operations of what is compiled meanwhile, and of nothing else.
+    """Let oneDNN fuse the operations of scripts compiled in this block, and of no others.
 
-    It takes weights for constants, and so gives wrong answers for scripts that are not frozen.
+    It treats weights as constants, so a script that is not frozen would give wrong answers.
     """
     with script_warnings_ignored():
         torch.jit.enable_onednn_fusion(fused)
@@ -182,10 +181,10 @@ def fusion(fused: bool) -> Iterator[None]:
 
 
 def check_golden(engine: Engine, golden: Mapping[str, Tensor]) -> None:
-    """Compare an engine's answers with those that training saw, once it has compiled what it runs.
+    """Warm an engine up, and compare its answers with those that training got.
 
     Raises:
-        ModelNotLoadedError: They differ by more than rounding.
+        ModelNotLoadedError: The answers differ by more than rounding.
     """
     with fusion(engine.fused):
         for _ in range(WARM_UP_PASSES):
@@ -199,7 +198,7 @@ def check_golden(engine: Engine, golden: Mapping[str, Tensor]) -> None:
         for answer, expected in ((logits, golden["logits"]), (features, golden["features"]))
     ]
     tolerance = TOLERANCES[engine.precision]
-    if not all(difference <= tolerance for difference in differences):  # so that NaN fails too
+    if not all(difference <= tolerance for difference in differences):  # NaN fails too
         raise ModelNotLoadedError(
             f"In {engine.precision} the model does not give the answers that it gave in training: logits and "
             f"features are off by {differences[0]:.2g} and {differences[1]:.2g} of the largest, "
@@ -208,7 +207,7 @@ def check_golden(engine: Engine, golden: Mapping[str, Tensor]) -> None:
 
 
 def seconds(engine: Engine, inputs: Tensor) -> float:
-    """Return how long a pass takes at its best, which the first few of a busy machine may not show."""
+    """Return the time of the fastest pass; on a busy machine the first few may all be slow."""
     took = list[float]()
     while len(took) < FEWEST_TIMED_PASSES or sum(took) < TIMED_SECONDS:
         started = time.perf_counter()
@@ -218,10 +217,10 @@ def seconds(engine: Engine, inputs: Tensor) -> float:
 
 
 def with_larger_sizes(engine: Engine, golden: Mapping[str, Tensor]) -> Engine:
-    """Return the engine, compiled for larger passes too where its network is small.
+    """Return the engine, compiled for larger passes too if its network is small.
 
     Raises:
-        ModelNotLoadedError: They do not give the golden answers.
+        ModelNotLoadedError: A larger pass does not give the golden answers.
     """
     if seconds(engine, golden["images"][:1]) > SMALL_NETWORK_SECONDS:
         return engine

@@ -1,4 +1,4 @@
-"""Any picture, made into what a network takes that was trained on ImageNet."""
+"""Prepare any picture for a network that was trained on ImageNet."""
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ from vision.images.decode import Pixels
 from vision.preprocessing.modes import to_rgb
 from vision.preprocessing.prepared import Prepared
 
-# A picture of one pixel by a million would become one of gigabytes when its short side is made 256. All that
-# is cut out lies within this many times the short side, around the middle.
+# A picture of one pixel by a million would take gigabytes when its short side is resized to 256. Longer ones
+# are cropped first to this many times their short side, around the middle.
 MOST_ELONGATED = 8
-MIN_CONTRAST = 3  # of 255 levels, within one colour; a JPEG of a single colour varies by less
+MIN_CONTRAST = 3  # of 255 levels, in one channel; a JPEG of one colour varies by less
 
 
 def prepare_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> Prepared:
@@ -34,14 +34,14 @@ def prepare_photograph(image: Image.Image, *, resize_size: int, crop_size: int) 
 def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> Pixels:
     """Return the middle of a picture, shape (3, crop_size, crop_size), uint8.
 
-    It is what torchvision's `ImageClassification` transform gives before it normalises: the short side is
-    resized to `resize_size` pixels, and the middle cut out. That transform leaves resizing to Pillow, which
-    takes twice the time of PyTorch, and rounds a pixel in a hundred the other way.
+    The result is that of torchvision's `ImageClassification` transform before it normalises: the short side
+    is resized to `resize_size` pixels, and the middle cropped. That transform resizes with Pillow, which
+    takes twice the time of PyTorch, and rounds one pixel in a hundred the other way.
 
     Args:
         image: The picture, in any mode.
         resize_size: Pixels of the short side, at least crop_size.
-        crop_size: Pixels of each side of what is cut out.
+        crop_size: Pixels of each side of the crop.
 
     Source:
         The evaluation of He et al., Deep Residual Learning for Image Recognition, CVPR (2016), section 4.1.
@@ -53,11 +53,11 @@ def crop_photograph(image: Image.Image, *, resize_size: int, crop_size: int) -> 
     resized = F.interpolate(pixels.permute(2, 0, 1)[None], size, mode="bilinear", antialias=True)[0]
     top, left = (round((side - crop_size) / 2) for side in size)
     middle: Pixels = resized[:, top : top + crop_size, left : left + crop_size].numpy().copy()
-    return middle  # and not a view that keeps all of the picture
+    return middle  # a copy: a view would keep the whole picture in memory
 
 
 def middle_of_elongated(image: Image.Image) -> Image.Image:
-    """Return an image without its ends where it is far longer than wide, or wider than long."""
+    """Return an image, cropped to its middle if it is over MOST_ELONGATED times as long as wide."""
     longest = MOST_ELONGATED * min(image.size)
     if max(image.size) <= longest:
         return image

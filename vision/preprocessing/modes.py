@@ -1,4 +1,4 @@
-"""Pictures in any of Pillow's modes, made into 8-bit grey or colour."""
+"""Convert pictures in any of Pillow's modes to 8-bit grey or colour."""
 
 import numpy as np
 from PIL import Image
@@ -6,27 +6,27 @@ from scipy import ndimage
 
 from vision.images.downscale import is_deep
 
-# White is the end of the smallest range that holds a picture: a camera's 10, 12 or 14 bits are kept in 16.
-# Floating-point levels go up to 1, and a little beyond where the picture was resized.
+# White is the top of the smallest range that holds a picture: cameras store 10, 12 or 14 bits in 16.
+# Floating-point levels go up to 1, and a little beyond after resizing.
 WHITES = (255, 1023, 4095, 16383, 65535)
 OVERSHOOT = 1.25
-DIM = 64  # floating-point levels above 1 and below this are of no range that is in use
+DIM = 64  # a floating-point maximum between 1 and this is of no usual range
 
-OPAQUE = 8  # levels of opacity, between the least and the most of which nothing is seen
-TWO_TONES = 25  # levels of grey: with less contrast among what is visible, opacity alone shows the strokes
-WIDE = 0.18  # of a visible part's long side: what is wider all over is a card, and no stroke
-CARD_SIDE = 64  # pixels on which that is looked at
+OPAQUE = 8  # levels; opacity that varies by less shows nothing
+TWO_TONES = 25  # levels of grey; with less contrast in what is visible, opacity shows the strokes
+WIDE = 0.18  # of the visible part's long side; strokes are narrower, a card is wider
+CARD_SIDE = 64  # pixels, to which the visible part is reduced to measure that
 
 
 def to_greyscale(image: Image.Image) -> Image.Image:
     """Return an 8-bit greyscale picture (mode L) of an image in any of Pillow's modes.
 
-    What is transparent has no say in it. Strokes on nothing come out light on dark, by their opacity. A card
-    with a transparent margin comes out without the margin; where it is transparent itself, it becomes paper.
+    The colours of transparent pixels are ignored. Strokes on a transparent ground come out light on dark, by
+    their opacity. A card with a transparent margin loses the margin, and its transparent parts become paper.
     """
     if is_deep(image):
         return deep_to_greyscale(image)
-    if image.mode == "LAB":  # Pillow converts it to no other mode; its lightness is what is wanted
+    if image.mode == "LAB":  # Pillow converts it to no other mode; L is its lightness
         return image.getchannel("L")
     if not image.has_transparency_data:
         return image.convert("L")
@@ -47,7 +47,7 @@ def to_greyscale(image: Image.Image) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return an 8-bit colour picture (mode RGB) of an image in any of Pillow's modes.
 
-    A transparent margin is cut off; what else is transparent becomes white.
+    A transparent margin is cropped, and other transparent parts become white.
     """
     if image.mode == "RGB" and not image.has_transparency_data:
         return image
@@ -78,7 +78,7 @@ def deep_to_greyscale(image: Image.Image) -> Image.Image:
 
 
 def is_wide(visible: Image.Image) -> bool:
-    """Return whether what is visible, the picture's box, is a card and not strokes."""
+    """Return whether the visible part of a picture is a card rather than strokes."""
     small = np.pad(np.asarray(visible.reduce(max(1, max(visible.size) // CARD_SIDE))) > 127, 1)
     inside = ndimage.distance_transform_cdt(small, metric="chessboard")
     return bool(inside.max() >= WIDE * max(small.shape))

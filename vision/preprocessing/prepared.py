@@ -1,4 +1,4 @@
-"""A picture as a model takes it, and what is odd about it."""
+"""A picture prepared for a model, with a warning where its answer will be doubtful."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,8 +6,8 @@ from enum import StrEnum
 from vision.images.decode import Pixels
 
 
-class Oddity(StrEnum):
-    """Why a picture is unlike those that its model was trained on, though it can be prepared."""
+class WarningKind(StrEnum):
+    """Why a prepared picture is unlike those that its model was trained on."""
 
     SEVERAL_DIGITS = "several-digits"
     CLUTTERED = "cluttered"
@@ -15,14 +15,14 @@ class Oddity(StrEnum):
 
     @property
     def detail(self) -> str:
-        """What is odd, and what to send instead."""
+        """What the warning is of, and what to send instead."""
         return DETAILS[self]
 
 
 DETAILS = {
-    Oddity.SEVERAL_DIGITS: "The image shows several things of a digit's size. Send one digit at a time.",
-    Oddity.CLUTTERED: "The image is full of things, like a photograph. Send a digit alone, on plain paper.",
-    Oddity.NO_STROKES: "What the image shows is too thick to be drawn with a pen. Send a digit.",
+    "several-digits": "The image shows several things of a digit's size. Send one digit at a time.",
+    "cluttered": "The image is full of things, like a photograph. Send a digit alone, on plain paper.",
+    "no-strokes": "What the image shows is too thick to be drawn with a pen. Send a digit.",
 }
 
 
@@ -32,8 +32,8 @@ class Prepared:
 
     Attributes:
         pixels: Shape (C, H, W), uint8.
-        oddity: What makes an answer doubtful, if anything does.
+        warning: Why an answer will be doubtful, if it will.
     """
 
     pixels: Pixels
-    oddity: Oddity | None = None
+    warning: WarningKind | None = None

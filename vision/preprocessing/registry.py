@@ -1,4 +1,4 @@
-"""From pictures to a model's inputs, in the way that its metadata calls `preprocessing`."""
+"""The ways to prepare pictures for a model, by the name that its metadata calls `preprocessing`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 from PIL import Image
 
-from vision.images.downscale import Spare
+from vision.images.downscale import Downscale
 from vision.preprocessing.imagenet import prepare_photograph
 from vision.preprocessing.mnist import MAX_WORKING_SIZE, to_mnist
 from vision.preprocessing.prepared import Prepared
 
-# Resizing looks at more pixels than it makes; twice as many on a side are enough not to see a difference.
-SPARE_FACTOR = 2
+# A resized picture looks the same if it was downscaled before to twice the size or more.
+OVERSAMPLING = 2
 
 
 @dataclass(frozen=True)
@@ -21,32 +21,31 @@ class Preparation:
     """How a picture becomes one row of a model's input.
 
     Attributes:
-        prepare: Makes a picture into what the model takes, or raises the Problem that it has.
-        spare: By which whole factor a picture of some width and height may be made smaller before; None where
-            every pixel counts.
+        prepare: Turns a picture into the model's input, or raises the Problem that the picture has.
+        downscale: How far a picture may be downscaled before; None where every pixel counts.
     """
 
     prepare: Callable[[Image.Image], Prepared]
-    spare: Spare | None = None
+    downscale: Downscale | None = None
 
 
 def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
     """Return the preparation that a model's metadata names.
 
     Raises:
-        KeyError: It names none that is known here.
+        KeyError: It names none, or an unknown one.
     """
     return PREPARATIONS[metadata["preprocessing"]](metadata)
 
 
 def digits(_metadata: Mapping[str, Any]) -> Preparation:
-    return Preparation(to_mnist, Spare("longer", SPARE_FACTOR * MAX_WORKING_SIZE))
+    return Preparation(to_mnist, Downscale("longer", OVERSAMPLING * MAX_WORKING_SIZE))
 
 
 def photographs(metadata: Mapping[str, Any]) -> Preparation:
     resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
     prepare = partial(prepare_photograph, resize_size=resize_size, crop_size=crop_size)
-    return Preparation(prepare, Spare("shorter", SPARE_FACTOR * resize_size))
+    return Preparation(prepare, Downscale("shorter", OVERSAMPLING * resize_size))
 
 
 PREPARATIONS: Mapping[str, Callable[[Mapping[str, Any]], Preparation]] = {

@@ -1,20 +1,20 @@
-"""A sheet that lies on something: a card on a desk, a note on a wall, a field in a frame."""
+"""Find the sheet in a picture: a card on a desk, a note on a wall, a field in a frame."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from vision.preprocessing.paper import STEP, Levels, coarsened, grown
-from vision.preprocessing.shapes import Mask, convex_hull
+from vision.preprocessing.convex_hull import Mask, convex_hull
+from vision.preprocessing.ink import STEP, Levels, coarsened, grown
 
 MIN_SIDE = 12  # pixels of the coarse picture
 MIN_CONTRAST = 30  # of 255 levels, between a sheet and what it lies on
 SMALLEST, LARGEST = 0.05, 0.95  # shares of the picture that a sheet covers
-BOX_SHARE = 0.45  # of the upright box around it, that even a square standing on its corner fills by half
-OTHER_PAPER = 0.25  # share of what surrounds a sheet that may be as light or dark as the sheet
-STEEP = 0.5  # share of that contrast which the levels change by at the sheet's edge; a shadow's is soft
-EDGE = 2  # pixels of the coarse picture, in which sheet and surroundings mix
+BOX_SHARE = 0.45  # least share of the upright box around a sheet; a square on its corner fills half
+OTHER_PAPER = 0.25  # share of a sheet's surroundings that may have the tone of the sheet
+STEEP = 0.5  # least share of that contrast right at the sheet's edge; a shadow's edge is soft
+EDGE = 2  # pixels of the coarse picture in which sheet and surroundings mix
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Sheet:
 
     Attributes:
         mask: True inside, shape (height, width).
-        level: Of its paper, 0 to 255.
-        share: Of the picture that it covers.
+        level: Level of its paper, 0 to 255.
+        share: Share of the picture that it covers.
     """
 
     mask: Mask
@@ -33,7 +33,7 @@ class Sheet:
 
 
 def find_sheet(grey: Levels) -> Sheet | None:
-    """Return the sheet that covers some, not all, of a picture: light on dark or dark on light.
+    """Return the sheet that covers a part of a picture, light on dark or dark on light, if there is one.
 
     Args:
         grey: Shape (height, width), 0 to 255.
@@ -65,16 +65,16 @@ def find_sheet(grey: Levels) -> Sheet | None:
 
 
 def is_alone(tone: Mask, hull: Mask) -> bool:
-    """Return whether there is hardly anything of a sheet's tone outside of it, as there is beside a digit."""
+    """Return whether hardly anything outside a sheet has its tone; around the inside of a digit, much has."""
     outside = ~ndimage.binary_dilation(hull, iterations=EDGE)
     return bool(np.count_nonzero(tone & outside) <= OTHER_PAPER * np.count_nonzero(outside))
 
 
 def can_be_sheet(own: Mask, filled: Mask) -> bool:
-    """Return whether a part of one tone may be a sheet.
+    """Return whether a region of one tone may be a sheet.
 
-    It is more than an outline, and what surrounds it is seen on two sides at least: a strip along one side of
-    the picture could be a shadow.
+    A sheet is more than an outline, and reaches at most two sides of the picture: a region that reaches three
+    leaves a strip, which could be a shadow.
     """
     sides = (filled[0], filled[-1], filled[:, 0], filled[:, -1])
     reached = sum(side.mean() > 0.1 for side in sides)
@@ -87,7 +87,7 @@ def box_area(mask: Mask) -> int:
 
 
 def edge_contrast(coarse: Levels, own: Mask, hull: Mask) -> float:
-    """Return the difference of the mean levels just inside and just outside a sheet's edge."""
+    """Return the difference between the mean levels just inside and just outside a sheet's edge."""
     inner = own & ndimage.binary_erosion(hull) & ~ndimage.binary_erosion(hull, iterations=EDGE + 1)
     near = ndimage.binary_dilation(hull)
     outer = ndimage.binary_dilation(near, iterations=EDGE) & ~near
@@ -97,7 +97,7 @@ def edge_contrast(coarse: Levels, own: Mask, hull: Mask) -> float:
 
 
 def otsu_threshold(levels: Levels) -> float:
-    """Return the level that parts a picture into two tones as unlike as possible.
+    """Return the level that divides a picture into two tones with the most variance between them.
 
     Source:
         Otsu, A Threshold Selection Method from Gray-Level Histograms, IEEE Trans. SMC 9 (1979).

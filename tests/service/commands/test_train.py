@@ -1,8 +1,12 @@
 """The command line of training."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
+from processes import ROOT, environment
 
 from cli.train import main
 from train.errors import TrainingError
@@ -92,3 +96,26 @@ def test_more_samples_than_there_are_held_out_digits_are_refused(tmp_path, capsy
 
     assert status == 2
     assert "at most 1000" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_training_loads_nothing_that_it_does_not_use_and_writes_samples_where_it_is_told_to(tmp_path):
+    """Torchvision brings PyTorch's compiler with it, and takes longer to load than an epoch takes."""
+    command = [sys.executable, "-X", "importtime", "-m", "train", "mnist", "--dataset", "embedded"]
+    quickly = ["--epochs", "1", "--no-certificate", "--samples", str(tmp_path / "with_model")]
+
+    trained = subprocess.run(
+        command + quickly, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=True
+    )
+
+    loaded = {line.rpartition("|")[2].strip() for line in trained.stderr.splitlines() if "|" in line}
+    assert "torch" in loaded
+    assert not loaded & {"torchvision", "torch._dynamo", "sklearn", "mlxtend.data"}
+    assert "Saved as mnist:" in trained.stdout
+    main(["samples", "--dataset", "embedded", "--out", str(tmp_path / "alone")])
+    with_model, alone = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (tmp_path / "with_model", tmp_path / "alone")
+    )
+    assert len(alone) == 2 * 128 + 3
+    assert with_model == alone

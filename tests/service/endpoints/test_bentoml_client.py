@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import io
-import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from bentoml.exceptions import BentoMLException, InvalidArgument
 
 from serving import __version__
-from tests.support.processes import ROOT
+from tests.support.documentation import blocks
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +73,14 @@ def test_bentomls_client_sends_a_batch_in_one_file(service, bentomls, tmp_path, 
     assert bentomls.drift(images=[path]) == posted(service, "/drift", [path])
 
 
-def test_the_example_of_the_readme_works(service, pictures, held_out, tmp_path, monkeypatch, capsys):
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (example,) = (one for one in examples if "SyncHTTPClient" in one)
+def test_the_example_of_the_documentation_works(service, pictures, held_out, tmp_path, monkeypatch, capsys):
+    (example,) = (block.code for block in blocks("python") if "SyncHTTPClient" in block.code)
     (tmp_path / "samples" / "digits").mkdir(parents=True)
     shutil.copy(pictures[0], tmp_path / "samples" / "digits")
     np.savez(tmp_path / "samples" / "blurred.npz", images=held_out.images[:32].numpy())
     monkeypatch.chdir(tmp_path)
 
-    exec(example.replace("http://localhost:3000", str(service.base_url)), {})  # noqa: S102 - it is the README's
+    exec(example.replace("http://localhost:3000", str(service.base_url)), {})  # noqa: S102 - it is ours
 
     classified, tested = map(ast.literal_eval, capsys.readouterr().out.splitlines())
     assert len(classified["results"][0]["top"]) == 2

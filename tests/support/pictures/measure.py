@@ -40,13 +40,13 @@ def outcome_of(kind: Kind, classifier: Classifier, digits: Digits) -> Outcome:
     if usable:
         probabilities, _ = classifier.predict([read[index].pixels for index in usable])
         right = int((probabilities.argmax(dim=1) == digits.labels[usable]).sum())
-    warned = sum(one is not None and one.oddity is not None for one in read)
+    warned = sum(one is not None and one.warning is not None for one in read)
     return Outcome(right / len(read), 1 - len(usable) / len(read), warned / len(read))
 
 
 def prepared(data: bytes, classifier: Classifier) -> Prepared | None:
     try:
-        picture = decode_image(data, LIMITS, spare=classifier.preparation.spare)
+        picture = decode_image(data, LIMITS, downscale=classifier.preparation.downscale)
         return classifier.preparation.prepare(picture)
     except Problem:
         return None

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.power import main
-from bench.power_tables import Power
+from bench.power.__main__ import main
+from bench.power.tables import Power
 
 DETECTORS = ("aggregate", "gaussian", "ks", "label_shift")
 FEW = 15

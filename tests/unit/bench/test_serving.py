@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import torchserve
-from bench.bodies import Body, form, photographs
-from bench.environment import PeersUnavailableError, interpreter, make
+from bench.bodies import Body, form
+from bench.peers import torchserve
+from bench.peers.environment import PeersUnavailableError, interpreter, make
 from bench.processes import running as started
-from bench.quiet import QUIET, TRIES, least_disturbed
-from bench.raw import BATCHES, WAYS, best_rate
-from bench.servers import Workload
-from bench.serving import Measured, cells, compare, parser
-from bench.wrk import INSTALL, NoResultError, Sample, Target, is_installed, load
+from bench.raw import GROUP_SIZES, WAYS, best_rate
+from bench.serving.__main__ import Measured, cells, compare, parser
+from bench.serving.machine_load import QUIET, TRIES, least_disturbed
+from bench.serving.workload import Workload, photographs
+from bench.serving.wrk import INSTALL, NoResultError, Sample, Target, is_installed, load
 
 STARTED_WITHIN_SECONDS = 60
 needs_wrk = pytest.mark.skipif(not is_installed(), reason=INSTALL)
@@ -118,8 +118,8 @@ def test_a_row_shows_its_share_of_the_limit_and_marks_what_was_disturbed():
     assert row["memory"] == "1,234 MB"
 
 
-def test_the_forward_limit_is_that_of_the_fastest_way_and_batch():
-    """A model that takes as long whatever the batch is fastest with the largest."""
+def test_the_forward_limit_is_that_of_the_fastest_way_and_group_size():
+    """A model that takes equally long for any group of images is fastest with the largest."""
 
     def script(images):
         time.sleep(0.002)
@@ -127,7 +127,7 @@ def test_the_forward_limit_is_that_of_the_fastest_way_and_batch():
 
     rate = best_rate(script, torch.zeros(3, 1, 2, 2, dtype=torch.uint8), seconds=0.05)
 
-    assert rate.batch == max(BATCHES)
+    assert rate.images == max(GROUP_SIZES)
     assert (rate.streams, rate.threads) in WAYS
     assert rate.images_per_second > 0
 
@@ -197,8 +197,8 @@ def test_the_table_has_a_row_for_each_server_and_nothing_is_left_running(
 def test_peers_that_cannot_be_installed_have_a_row_that_says_so(monkeypatch, model_folder, tmp_path):
     monkeypatch.setenv("UV_OFFLINE", "1")
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr("bench.environment.ROOT", tmp_path)
-    monkeypatch.setattr("bench.environment.make", make.__wrapped__)
+    monkeypatch.setattr("bench.peers.environment.ROOT", tmp_path)
+    monkeypatch.setattr("bench.peers.environment.make", make.__wrapped__)
     options = parser().parse_args(["--only", "fastapi", "--requests", "2000"])
     digits = Workload("mnist", model_folder, "digits", [b""], "image/png")
 

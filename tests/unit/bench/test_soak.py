@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bench.clients import BROKEN_OFF, Visit
-from bench.counts import Counts, unaccounted
+from bench.soak.clients import BROKEN_OFF, Visit
+from bench.soak.counts import Counts, unaccounted
 
 PROXY = Path(__file__).parents[2] / "support" / "leaky_proxy.py"
 BRIEFLY = ("--seconds", "3", "--warm-up", "3", "--clients", "4")

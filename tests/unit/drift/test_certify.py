@@ -184,3 +184,15 @@ def test_the_certificate_is_kept_with_the_reference(reference, tmp_path):
     replace(reference, certificate=certificate).save(tmp_path / "reference.safetensors")
 
     assert Reference.load(tmp_path / "reference.safetensors").certificate == certificate
+
+
+@pytest.mark.parametrize("most_pairs", [0, 10_000_000], ids=["not-listed", "listed"])
+def test_p_values_are_the_same_whether_pairs_of_samples_are_listed_or_not(reference, monkeypatch, most_pairs):
+    monkeypatch.setattr("drift.calibration.MOST_PAIRS", most_pairs)
+    pool = draw(100, 2)
+    batches = draw_batches(len(pool), 40, 20, seed=3)
+
+    p_values = pooled_p_values(reference, pool, batches, kernel="aggregate")
+
+    expected = [mmd_permutation_test(reference, pool[rows]).p_value for rows in batches]
+    assert p_values.tolist() == pytest.approx(expected, abs=1e-7)

@@ -12,10 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from serving.keys import read_keys, read_origins
-from serving.middleware.api_keys import Keys
-from serving.middleware.traffic import KEY_NAME
-from serving.settings import Settings
+from serving.middleware.api_keys import KEY_NAME, ApiKeys
+from serving.settings import Settings, read_keys, read_origins
 
 OPS, LAB = "the-key-of-ops-0123", "the=key:of/lab+4567"
 HOW = "Authorization: Bearer KEY"
@@ -30,7 +28,7 @@ def ask(path: str = "/who", *, authorization: str | None = None) -> httpx.Respon
     async def send() -> httpx.Response:
         routes = [Route("/who", who), Route("/livez", who)]
         keys = read_keys(f"ops={OPS},lab={LAB}")
-        transport = httpx.ASGITransport(Keys(Starlette(routes=routes), keys=keys, public=["/livez"]))
+        transport = httpx.ASGITransport(ApiKeys(Starlette(routes=routes), keys=keys, public=["/livez"]))
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             headers = {} if authorization is None else {"Authorization": authorization}
             return await client.get(path, headers=headers)
@@ -114,7 +112,7 @@ def test_a_request_without_a_key_is_refused_before_its_body_is_read():
     async def send(message) -> None:
         sent.append(message)
 
-    keys = Keys(Starlette(), keys=read_keys(f"ops={OPS}"), public=[])
+    keys = ApiKeys(Starlette(), keys=read_keys(f"ops={OPS}"), public=[])
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"content-length", b"9")]}
     asyncio.run(keys(scope, receive, send))
 
@@ -127,7 +125,7 @@ def test_a_connection_of_another_kind_needs_a_key_too():
     async def send(message) -> None:
         sent.append(message)
 
-    keys = Keys(Starlette(), keys=read_keys(f"ops={OPS}"), public=[])
+    keys = ApiKeys(Starlette(), keys=read_keys(f"ops={OPS}"), public=[])
     asyncio.run(keys({"type": "websocket", "path": "/", "headers": []}, None, send))
 
     assert sent[0]["type"] == "websocket.http.response.start"

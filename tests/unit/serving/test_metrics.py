@@ -1,4 +1,4 @@
-"""Metrics: what the README lists is what /metrics of the real service gives, of all its workers together."""
+"""Metrics: what the pages list is what /metrics of the real service gives, of all its workers together."""
 
 import re
 import time
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -18,10 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.metrics import metrics, reason_of
 from serving.problems import document_of, problem_document
 from serving.schemas import Prediction
+from tests.support.documentation import TEXT
 from tests.support.processes import worker_that_said, workers_of
 from vision.errors import UndecodableImageError
 
-README = (Path(__file__).parents[3] / "README.md").read_text()
 PREFIX = "driftbento_"
 WORKERS, ASKED = 2, 8  # times, each worker as often as the other
 WITHIN_SECONDS = 60  # on a busy machine
@@ -82,8 +81,8 @@ def client(found) -> httpx.Client:
     return found[0]
 
 
-def test_what_the_readme_lists_is_what_there_is_with_its_type_and_labels(client):
-    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?) \| .+ \|$", README, re.MULTILINE)
+def test_what_the_pages_list_is_what_there_is_with_its_type_and_labels(client):
+    rows = re.findall(rf"^\| `({PREFIX}\w+)` \| (\w+) \| (.*?) \| .+ \|$", TEXT, re.MULTILINE)
 
     measured = families(client)
 
@@ -98,8 +97,8 @@ def test_what_the_readme_lists_is_what_there_is_with_its_type_and_labels(client)
     }
 
 
-def test_what_the_readme_lists_of_bentomls_own_is_what_there_is_with_its_labels(client):
-    listing = README[README.index("\nBentoML adds") : README.index("\nA path that the service does not have")]
+def test_what_the_pages_list_of_bentomls_own_is_what_there_is_with_its_labels(client):
+    listing = TEXT[TEXT.index("\nBentoML adds") : TEXT.index("\nA path that the service does not have")]
     of_all, *items = (re.findall(r"`(\w+)`", item) for item in listing.split("\n- "))
     listed = dict[str, set[str]]()
     for words in items:

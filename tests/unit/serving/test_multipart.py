@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from serving.errors import MalformedRequestError, OverloadedError, SlowClientError
-from serving.requests.admission import Room
+from serving.requests.admission import MemoryBudget
 from serving.requests.multipart import UPLOAD_BYTES, Submission, read_submission
 from serving.schemas import ClassifyForm
 from vision.errors import TooLargeError
@@ -23,7 +23,7 @@ def parse(
     content_type: str = "multipart/form-data; boundary=x",
     max_images: int = 1000,
     chunk_bytes: int = 7,
-    room: Room | None = None,
+    budget: MemoryBudget | None = None,
 ) -> Submission[ClassifyForm]:
     """Read a request that arrives in small pieces."""
     stream = io.BytesIO(data)
@@ -34,7 +34,7 @@ def parse(
 
     headers = [(b"content-type", content_type.encode("latin-1"))]
     request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
-    with (room or Room(10**6)).for_request() as held:
+    with (budget or MemoryBudget(10**6)).for_request() as held:
         reading = read_submission(request, ClassifyForm, max_images=max_images, pause_seconds=60, held=held)
         return asyncio.run(reading)
 
@@ -137,25 +137,25 @@ def test_what_follows_the_form_means_nothing_however_it_arrives(chunk_bytes):
     assert [upload.data for upload in submission.uploads] == [b"abc"]
 
 
-def test_what_there_is_no_room_for_is_to_come_again_and_room_is_given_back():
+def test_what_there_is_no_budget_for_is_to_come_again_and_budget_is_given_back():
     whole = HEADER + b'name="images"; filename="a"\r\n\r\nabc\r\n--x--\r\n'
-    room = Room(len(whole) + UPLOAD_BYTES + 100)
+    budget = MemoryBudget(len(whole) + UPLOAD_BYTES + 100)
 
-    with room.for_request() as other:
+    with budget.for_request() as other:
         other.take(101)
         with pytest.raises(OverloadedError, match="again"):
-            parse(whole, room=room)
-    submission = parse(whole, room=room)
+            parse(whole, budget=budget)
+    submission = parse(whole, budget=budget)
 
     assert len(submission.uploads) == 1
-    assert room.taken == 0
+    assert budget.taken == 0
 
 
-def test_a_file_takes_room_however_short_it_is():
+def test_a_file_takes_budget_however_short_it_is():
     parts = b"".join(HEADER + b'name="images"; filename="%d"\r\n\r\n\r\n' % index for index in range(500))
 
     with pytest.raises(OverloadedError):
-        parse(parts + b"--x--\r\n", room=Room(2 * len(parts)))
+        parse(parts + b"--x--\r\n", budget=MemoryBudget(2 * len(parts)))
 
 
 def test_a_long_name_is_refused_since_answers_repeat_it():
@@ -170,5 +170,5 @@ def test_a_client_that_sends_nothing_is_too_slow():
 
     request = Request({"type": "http", "method": "POST", "headers": []}, receive)
 
-    with Room(1000).for_request() as held, pytest.raises(SlowClientError, match=r"0\.01 seconds"):
+    with MemoryBudget(1000).for_request() as held, pytest.raises(SlowClientError, match=r"0\.01 seconds"):
         asyncio.run(read_submission(request, ClassifyForm, max_images=1, pause_seconds=0.01, held=held))

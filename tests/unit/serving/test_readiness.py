@@ -1,4 +1,4 @@
-"""The roll of workers: who is ready and alive is on it, whatever becomes of the others."""
+"""The readiness file: every worker knows which others are ready and alive."""
 
 import os
 import signal
@@ -10,33 +10,33 @@ from pathlib import Path
 
 import pytest
 
-from serving.process.readiness import SILENT_AFTER_SECONDS, Roll
+from serving.process.readiness import SILENT_AFTER_SECONDS, ReadinessFile
 from tests.support.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 WORKER = """
 import sys
-from serving.process.readiness import Roll
-roll = Roll.inherit(int(sys.argv[1]))
+from serving.process.readiness import ReadinessFile
+readiness = ReadinessFile.inherit(int(sys.argv[1]))
 if sys.argv[2] == "ready":
-    roll.sign()
+    readiness.mark_ready()
 for line in sys.stdin:
-    print(roll.why_not_ready if roll.has_signed else roll.is_needed_unready(), flush=True)
+    print(readiness.why_not_ready if readiness.is_ready else readiness.is_needed_unready(), flush=True)
 """
 
 
 @pytest.fixture
-def start_worker() -> Iterator[Callable[[Roll, int], subprocess.Popen[str]]]:
+def start_worker() -> Iterator[Callable[[ReadinessFile, int], subprocess.Popen[str]]]:
     """Return a function that starts a worker, which says for each line how many miss, or if it is needed."""
     started = []
 
-    def start(roll: Roll, number: int, state: str = "ready") -> subprocess.Popen[str]:
+    def start(readiness: ReadinessFile, number: int, state: str = "ready") -> subprocess.Popen[str]:
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", WORKER, str(number), state],
                 cwd=ROOT,
-                env=os.environ | roll.environment(),
-                pass_fds=[roll.descriptor],
+                env=os.environ | readiness.environment(),
+                pass_fds=[readiness.descriptor],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -56,12 +56,12 @@ def ask(worker: subprocess.Popen[str]) -> str:
     return worker.stdout.readline().strip()
 
 
-def test_workers_are_ready_once_all_have_signed_and_until_one_is_gone(start_worker):
-    roll = Roll.create(2)
-    first = start_worker(roll, 1)
+def test_workers_are_ready_once_all_are_marked_so_and_until_one_is_gone(start_worker):
+    readiness = ReadinessFile.create(2)
+    first = start_worker(readiness, 1)
     alone = ask(first)
-    second = start_worker(roll, 4)  # one that replaces another may have such a number
-    together = ask(second), ask(first), roll.why_not_ready
+    second = start_worker(readiness, 4)  # one that replaces another may have such a number
+    together = ask(second), ask(first), readiness.why_not_ready
 
     second.kill()
     second.wait()
@@ -72,39 +72,44 @@ def test_workers_are_ready_once_all_have_signed_and_until_one_is_gone(start_work
     assert without == alone
 
 
-def test_who_has_signed_is_known_even_after_its_end(start_worker):
-    roll = Roll.create(2)
-    worker = start_worker(roll, 2)
+def test_who_was_ready_is_known_even_after_its_end(start_worker):
+    readiness = ReadinessFile.create(2)
+    worker = start_worker(readiness, 2)
     ask(worker)
     worker.kill()
     worker.wait()
 
-    assert roll.last_sign_of(worker.pid) is not None
-    assert roll.last_sign_of(os.getpid()) is None
+    assert readiness.last_sign_of(worker.pid) is not None
+    assert readiness.last_sign_of(os.getpid()) is None
 
 
 def test_a_worker_without_a_sign_of_life_is_not_ready(start_worker, monkeypatch):
-    roll = Roll.create(1)
-    ask(start_worker(roll, 1))
+    readiness = ReadinessFile.create(1)
+    ask(start_worker(readiness, 1))
     now = time.monotonic()
 
-    before = roll.why_not_ready
+    before = readiness.why_not_ready
     monkeypatch.setattr("serving.process.readiness.time.monotonic", lambda: now + SILENT_AFTER_SECONDS + 60)
-    after = roll.why_not_ready
+    after = readiness.why_not_ready
 
     assert before is None
     assert after == "Workers that are not ready: 1 of 1."
 
 
 def test_a_worker_that_is_not_ready_is_needed_only_where_no_other_one_is(start_worker):
-    alone, with_one_like_it, with_a_better_one = Roll.create(1), Roll.create(2), Roll.create(2)
+    alone, with_one_like_it, with_a_better_one = (
+        ReadinessFile.create(1),
+        ReadinessFile.create(2),
+        ReadinessFile.create(2),
+    )
 
     like_it = start_worker(with_one_like_it, 2, "not ready")
     like_it.stdin.write("?\n")
     like_it.stdin.flush()
     ask(start_worker(with_a_better_one, 2))
     needed = [
-        ask(start_worker(roll, 1, "not ready")) for roll in (alone, with_one_like_it, with_a_better_one)
+        ask(start_worker(readiness, 1, "not ready"))
+        for readiness in (alone, with_one_like_it, with_a_better_one)
     ]
 
     assert needed == ["True", "True", "False"]
@@ -112,14 +117,14 @@ def test_a_worker_that_is_not_ready_is_needed_only_where_no_other_one_is(start_w
 
 
 def test_a_worker_that_is_not_ready_waits_for_those_that_may_be_yet(start_worker):
-    roll = Roll.create(2)
-    waiting = start_worker(roll, 1, "not ready")
+    readiness = ReadinessFile.create(2)
+    waiting = start_worker(readiness, 1, "not ready")
     waiting.stdin.write("?\n")
     waiting.stdin.flush()
-    wait_until(lambda: roll.is_held(roll.n_places + 1))
+    wait_until(lambda: readiness.is_held(readiness.n_places + 1))
 
-    before = roll.last_sign_of(waiting.pid)
-    ask(start_worker(roll, 2))
+    before = readiness.last_sign_of(waiting.pid)
+    ask(start_worker(readiness, 2))
 
     assert before is None
     assert waiting.stdout.readline().strip() == "False"
@@ -144,7 +149,7 @@ def test_a_worker_whose_starter_has_gone_before_it_looks_ends():
 
 
 def test_a_process_that_nobody_started_as_a_worker_waits_for_none(monkeypatch):
-    monkeypatch.delenv("DRIFTBENTO_ROLL", raising=False)
+    monkeypatch.delenv("DRIFTBENTO_READINESS", raising=False)
 
-    assert Roll.inherit(1) is None
-    assert Roll.inherit(None) is None
+    assert ReadinessFile.inherit(1) is None
+    assert ReadinessFile.inherit(None) is None

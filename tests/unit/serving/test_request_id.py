@@ -13,9 +13,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from serving.errors import UntestableBatchError
-from serving.middleware.problem_documents import BodyLimit, ProblemDocuments
-from serving.middleware.request_id import AnswerHeaders, request_id
-from serving.middleware.traffic import AccessLog, Traffic
+from serving.middleware.access_log import AccessLog
+from serving.middleware.body_limit import BodyLimit
+from serving.middleware.problem_documents import ProblemDocuments
+from serving.middleware.request_id import ResponseHeaders, request_id
+from serving.middleware.timeout import Timeout
 from serving.problems import answer_problem
 from vision.errors import Problem
 
@@ -52,8 +54,8 @@ def ask(path: str, *, content: bytes = b"", **headers: str) -> httpx.Response:
         inner = BodyLimit(
             Starlette(routes=routes, exception_handlers={Problem: answer_problem}), 100, pause_seconds=1
         )
-        traffic = Traffic(inner, timeout_seconds=0.05, unlimited=())
-        app = AnswerHeaders(ProblemDocuments(AccessLog(traffic, silent=())))
+        limited = Timeout(inner, timeout_seconds=0.05, unlimited=())
+        app = ResponseHeaders(ProblemDocuments(AccessLog(limited, silent=())))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             return await client.post(path, content=content, headers=headers)

@@ -1,138 +1,150 @@
-"""Batching: nobody waits for company, everybody gets their own answer, and a fault stays where it is."""
+"""Who waits for whom: few images not for many, small ones not for large ones, and large networks for none."""
 
 import asyncio
+import io
+import math
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from serving.execution.scheduler import Batcher
+from serving.endpoints.classify import ClassifyJob
+from serving.execution import lanes
+from serving.execution.lanes import Lane, PutOffError, put_off, quick_lane
+from serving.execution.scheduler import FEW_IMAGES, MAX_PREDICTIONS, Scheduler
+from serving.registry import Registry
+from serving.requests.cancellation import AbandonedError, Work
+from serving.requests.multipart import Submission
+from serving.schemas import ClassifyForm, ClassifyResponse
+from serving.settings import Settings
+from vision.errors import TooLargeError
+from vision.images.decode import Offload
+from vision.images.read import Upload
+from vision.models.classifier import Classifier, load_classifier
+from vision.preprocessing.prepared import Prepared
+from vision.preprocessing.registry import Preparation
 
-BROKEN, LOST = 10_001, 10_002
-
-
-class Squares:
-    """Squares numbers, once it is let, and notes which it was given together."""
-
-    def __init__(self) -> None:
-        self.calls: list[list[int]] = []
-        self.may_go_on = threading.Event()
-
-    def __call__(self, numbers: Sequence[int]) -> list[int | Exception]:
-        self.calls.append(list(numbers))
-        self.may_go_on.wait(timeout=60)
-        if BROKEN in numbers:
-            raise KeyboardInterrupt("all of them")
-        if LOST in numbers:
-            return []
-        return [ValueError(f"{number} is negative") if number < 0 else number**2 for number in numbers]
-
-
-def answers(
-    squares: Squares, numbers: Sequence[int], *, streams: int = 1, largest: int = 100, **options
-) -> list[int | BaseException]:
-    """Ask for all numbers at once, the first of them a moment before the others."""
-
-    async def ask() -> list[int | BaseException]:
-        batcher = Batcher(pool, squares, streams=streams, largest=largest, **options)
-        first = asyncio.create_task(batcher(numbers[0]))
-        while not squares.calls:
-            await asyncio.sleep(0)
-        others = [asyncio.create_task(batcher(number)) for number in numbers[1:]]
-        await asyncio.sleep(0)
-        squares.may_go_on.set()
-        return await asyncio.gather(first, *others, return_exceptions=True)
-
-    with ThreadPoolExecutor(4) as pool:
-        return asyncio.run(ask())
+SMALL, SPECIAL = (28, 28), (600, 600)  # the second takes long where the network is small
+PATIENCE_SECONDS = 60
 
 
-def test_the_first_does_not_wait_and_those_that_come_meanwhile_are_answered_together():
-    squares = Squares()
-
-    assert answers(squares, [1, 2, 3, 4]) == [1, 4, 9, 16]
-
-    assert squares.calls == [[1], [2, 3, 4]]
-
-
-def test_no_more_are_answered_together_than_may_be():
-    squares = Squares()
-
-    assert answers(squares, range(1, 8), largest=2) == [number**2 for number in range(1, 8)]
-
-    assert [len(call) for call in squares.calls] == [1, 2, 2, 2]
+def job(*sizes: tuple[int, int]) -> ClassifyJob:
+    """A request with pictures of noise, so that large ones have many bytes."""
+    uploads = []
+    for index, (width, height) in enumerate(sizes):
+        pixels = np.random.default_rng(index).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        uploads.append(Upload(f"{index}.png", "image/png", stream.getvalue()))
+    return Submission(ClassifyForm(model="fake"), uploads), Work()
 
 
-def test_large_ones_are_answered_with_fewer_others():
-    squares = Squares()
+@pytest.fixture
+def scheduler(fake_model_folder, monkeypatch) -> Callable[..., Scheduler]:
+    """Return a function that makes a scheduler of two threads, given what happens at special pictures."""
+    monkeypatch.setattr(lanes, "QUICK_SECONDS", math.inf)  # on a slow machine too
+    loaded = load_classifier(fake_model_folder, "fake", "1", {"preprocessing": "digits"})
 
-    answers(squares, [1, 3, 4, 5, 20, 2, 2], largest=10, size_of=lambda number: number)
+    def make(at_special: Callable[[], object], *, sizes: Sequence[int]) -> Scheduler:
+        def prepare(image: Image.Image) -> Prepared:
+            if image.size == SPECIAL:
+                at_special()
+            return Prepared(np.asarray(image.resize(SMALL).convert("L"))[np.newaxis])
 
-    assert squares.calls == [[1], [3, 4], [5], [20], [2, 2]]
+        classifier: Classifier = replace(
+            loaded, engine=replace(loaded.engine, sizes=sizes), preparation=Preparation(prepare)
+        )
+        return Scheduler(Registry({"fake": classifier}), Settings(classify_threads=2))
 
-
-def test_streams_share_what_waits():
-    squares = Squares()
-
-    assert answers(squares, range(30), streams=2) == [number**2 for number in range(30)]
-
-    sizes = [len(call) for call in squares.calls]
-    assert sum(sizes) == 30
-    assert max(sizes) <= 15
-
-
-def test_one_that_fails_leaves_the_others_alone():
-    first, second, third = answers(Squares(), [1, -2, 3])
-
-    assert (first, third) == (1, 9)
-    assert isinstance(second, ValueError)
+    return make
 
 
-@pytest.mark.parametrize("fault", [BROKEN, LOST], ids=["raised", "too few results"])
-def test_where_the_work_itself_fails_all_that_are_in_it_hear_of_it_and_the_next_are_answered(fault):
-    squares = Squares()
-
-    found = answers(squares, [1, fault, 2, 3, 4], largest=2)
-
-    assert [type(one) for one in found] == [int, RuntimeError, RuntimeError, int, int]
-
-
-def test_one_that_has_left_is_not_worked_for():
-    squares = Squares()
-
-    async def leave() -> int:
-        batcher = Batcher(pool, squares, streams=1, largest=100)
-        first = asyncio.create_task(batcher(1))
-        while not squares.calls:
-            await asyncio.sleep(0)
-        gone, stays = asyncio.create_task(batcher(2)), asyncio.create_task(batcher(3))
-        await asyncio.sleep(0)
-        gone.cancel()
-        squares.may_go_on.set()
-        await first
-        return await stays
-
-    with ThreadPoolExecutor(1) as pool:
-        assert asyncio.run(leave()) == 9
-
-    assert squares.calls == [[1], [3]]
+async def first_and_second(
+    scheduler: Scheduler,
+    begun: threading.Event,
+    may_end: threading.Event,
+    first: ClassifyJob,
+    second: ClassifyJob,
+) -> tuple[ClassifyResponse, ClassifyResponse]:
+    """Send a request, another once the first is being worked on, and let the first end after the second."""
+    slow = asyncio.create_task(scheduler.classify(*first))
+    await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+    quick = await asyncio.wait_for(scheduler.classify(*second), PATIENCE_SECONDS)
+    may_end.set()
+    return await slow, quick
 
 
-@pytest.mark.parametrize("streams", [1, 3])
-def test_of_many_that_come_at_odd_times_each_gets_its_own_answer(streams):
-    squares = Squares()
-    squares.may_go_on.set()
+@pytest.mark.parametrize(
+    "first",
+    [[*[SMALL] * FEW_IMAGES, SPECIAL], [SPECIAL]],
+    ids=["many images", "a large picture"],
+)
+def test_a_small_picture_does_not_wait_for(scheduler, first):
+    begun, may_end = threading.Event(), threading.Event()
 
-    async def ask(batcher: Batcher, start: int) -> list[int]:
-        return [await batcher(number) for number in range(start, start + 50)]
+    def hold_up() -> None:
+        begun.set()
+        assert may_end.wait(PATIENCE_SECONDS)
 
-    async def ask_all() -> list[list[int]]:
-        batcher = Batcher(pool, squares, streams=streams, largest=4)
-        return await asyncio.gather(*(ask(batcher, start) for start in range(0, 1000, 50)))
+    slow, quick = asyncio.run(
+        first_and_second(scheduler(hold_up, sizes=(1, 8)), begun, may_end, job(*first), job(SMALL))
+    )
 
-    with ThreadPoolExecutor(3) as pool:
-        found = asyncio.run(ask_all())
+    assert len(slow.results) == len(first)
+    assert len(quick.results) == 1
 
-    assert [number for one in found for number in one] == [number**2 for number in range(1000)]
-    assert max(len(call) for call in squares.calls) <= 4
+
+def test_a_picture_that_takes_long_is_decoded_in_another_process(scheduler):
+    decoded_elsewhere = []
+
+    async def ask() -> ClassifyResponse:
+        made = scheduler(lambda: None, sizes=(1, 8))
+        decode = made.decoder.decode
+        made.decoder.decode = lambda data, **limits: decoded_elsewhere.append(data) or decode(data, **limits)
+        return await made.classify(*job(SMALL, SPECIAL, SMALL))
+
+    answer = asyncio.run(ask())
+
+    assert len(decoded_elsewhere) == 1
+    assert [result.label is not None for result in answer.results] == [True] * 3
+
+
+def test_an_answer_far_longer_than_its_request_is_too_large(scheduler):
+    submission = Submission(
+        ClassifyForm(model="fake", top_k=2), [Upload("x.png", "image/png", b"")] * (MAX_PREDICTIONS // 2 + 1)
+    )
+
+    with pytest.raises(TooLargeError, match="2 classes of 50001 images"):
+        asyncio.run(scheduler(lambda: None, sizes=(1,)).classify(submission, Work()))
+
+
+def test_a_large_network_sees_large_pictures_at_the_same_time(scheduler):
+    both = threading.Barrier(2)
+
+    async def ask() -> list[ClassifyResponse]:
+        at_once = scheduler(lambda: both.wait(PATIENCE_SECONDS), sizes=(1,))
+        return await asyncio.gather(*(at_once.classify(*job(SPECIAL)) for _ in range(2)))
+
+    answers = asyncio.run(ask())
+
+    assert [len(answer.results) for answer in answers] == [1, 1]
+    assert not both.broken
+
+
+def test_a_request_whose_pictures_take_long_together_is_put_off():
+    checkpoint = Lane(lambda _: Offload(0, put_off), seconds=0).checkpoint(Work())
+
+    with pytest.raises(PutOffError):
+        checkpoint()
+
+
+def test_a_request_that_nobody_waits_for_is_abandoned_in_any_lane():
+    work = Work()
+    work.abandon()
+
+    for lane in (quick_lane(1), Lane(lambda _: Offload(0, put_off))):
+        with pytest.raises(AbandonedError):
+            lane.checkpoint(work)()

@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drift import Reference
+from serving.endpoints.models import describe_models
 from serving.errors import UnknownModelError
-from serving.registry import Registry
+from serving.registry import Registry, UnavailableModel
 from vision.errors import ModelNotLoadedError
 from vision.models.bundle import CHECKSUMS
-from vision.models.classifier import UnavailableModel, load_classifier
+from vision.models.classifier import load_classifier
 
 DIGITS = {"preprocessing": "digits"}
 
@@ -168,9 +169,9 @@ def test_a_service_is_ready_with_models_that_all_load(fake_model_folder):
 def test_a_registry_describes_every_model(fake_model_folder):
     loaded = load_classifier(fake_model_folder, "fake", "1", DIGITS)
 
-    described = (
-        Registry({"fake": loaded, "broken": UnavailableModel("broken", "2", "It is.")}).describe().models
-    )
+    registry = Registry({"fake": loaded, "broken": UnavailableModel("broken", "2", "It is.")})
+
+    described = describe_models(registry).models
 
     assert [(model.name, model.ready, model.reason) for model in described] == [
         ("fake", True, None),

@@ -1,8 +1,12 @@
 """Corruptions: what they do to images, on real digits."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 from vision.corruptions import (
     brightness,
@@ -28,6 +32,66 @@ def generator() -> torch.Generator:
 def detail(images: Tensor) -> float:
     """Return how much neighbouring pixels differ."""
     return images.float().diff(dim=-1).abs().mean().item()
+
+
+@pytest.fixture(params=["digits", "colours"])
+def pictures(request, digits) -> Tensor:
+    if request.param == "digits":
+        return digits
+    seeded = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (8, 3, 37, 50), dtype=torch.uint8, generator=seeded)
+
+
+def assert_alike(images: Tensor, expected: Tensor) -> None:
+    """Expect the same pixels, but for a few that rounding moves by one level."""
+    differences = (images.int() - expected.int()).abs()
+    assert images.dtype == torch.uint8
+    assert differences.max() <= 1
+    assert differences.float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1, 2.5, 40])
+def test_blur_is_torchvisions(pictures, sigma):
+    reach = min(math.ceil(3 * sigma), min(pictures.shape[-2:]) - 1)
+
+    blurred = gaussian_blur(pictures, sigma)
+
+    assert_alike(blurred, tv.gaussian_blur(pictures, [2 * reach + 1] * 2, [sigma] * 2))
+
+
+@pytest.mark.parametrize("factor", [0.3, 1, 2])
+def test_brightness_and_contrast_are_torchvisions(pictures, factor):
+    lit, changed = brightness(pictures, factor), contrast(pictures, factor)
+
+    assert_alike(lit, tv.adjust_brightness(pictures, float(factor)))
+    assert_alike(changed, tv.adjust_contrast(pictures, factor))
+
+
+def test_rotation_and_translation_are_torchvisions(pictures):
+    seeded = [torch.Generator().manual_seed(2) for _ in range(4)]
+    angles = (2 * torch.rand(len(pictures), generator=seeded[0]) - 1) * 40
+    size = torch.tensor(pictures.shape[-2:][::-1])
+    shares = (2 * torch.rand(len(pictures), 2, generator=seeded[1]) - 1) * 0.2
+    steps = (shares * size).round().int()
+
+    turned, moved = rotation(pictures, 40, seeded[2]), translation(pictures, 0.2, seeded[3])
+
+    bilinear = InterpolationMode.BILINEAR
+    assert_alike(
+        turned,
+        torch.stack(
+            [
+                tv.rotate(one, angle, interpolation=bilinear)
+                for one, angle in zip(pictures, angles.tolist(), strict=True)
+            ]
+        ),
+    )
+    assert_alike(
+        moved,
+        torch.stack(
+            [tv.affine(one, 0, step, 1, [0, 0]) for one, step in zip(pictures, steps.tolist(), strict=True)]
+        ),
+    )
 
 
 def test_the_stronger_the_blur_the_less_detail_is_left(digits):

@@ -20,7 +20,7 @@ from vision.errors import (
     UnsupportedTypeError,
 )
 from vision.images.decode import check_content_type, decode_image
-from vision.images.downscale import Spare
+from vision.images.downscale import Downscale
 from vision.images.limits import ImageLimits
 from vision.preprocessing.registry import preparation_of
 
@@ -125,19 +125,19 @@ PREPARATIONS = [
 def test_a_png_whose_palette_or_opacity_is_damaged_is_a_problem_or_a_picture(data, preparation):
     """A palette is looked at only when it is used."""
     with pytest.raises((UndecodableImageError, NoDigitError, NoContentError)):
-        preparation.prepare(decode_image(data, LIMITS, spare=preparation.spare))
+        preparation.prepare(decode_image(data, LIMITS, downscale=preparation.downscale))
 
 
 @pytest.mark.parametrize("missing", [1, 2])
 @pytest.mark.parametrize("progressive", [False, True])
-@pytest.mark.parametrize("spare", [None, Spare("shorter", 20)], ids=["whole", "smaller"])
-def test_a_jpeg_without_the_marker_of_its_end_is_decoded(missing, progressive, spare):
+@pytest.mark.parametrize("downscale", [None, Downscale("shorter", 20)], ids=["whole", "smaller"])
+def test_a_jpeg_without_the_marker_of_its_end_is_decoded(missing, progressive, downscale):
     noise = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), "JPEG", progressive=progressive)
 
-    seen = decode_image(whole[:-missing], LIMITS, spare=spare)
+    seen = decode_image(whole[:-missing], LIMITS, downscale=downscale)
 
-    assert seen.tobytes() == decode_image(whole, LIMITS, spare=spare).tobytes()
+    assert seen.tobytes() == decode_image(whole, LIMITS, downscale=downscale).tobytes()
 
 
 @given(missing=st.floats(0, 0.9), progressive=st.booleans(), seed=st.integers(0, 9))

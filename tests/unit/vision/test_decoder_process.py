@@ -18,7 +18,7 @@ from tests.support.processes import wait_until
 from vision.errors import TooLargeError, UndecodableImageError
 from vision.images.decode import decode_image
 from vision.images.decoder_process import DecoderProcess
-from vision.images.downscale import Spare
+from vision.images.downscale import Downscale
 from vision.images.limits import ImageLimits
 
 ROOT = Path(__file__).parents[3]
@@ -63,10 +63,10 @@ def decoded(
     data: bytes,
     *,
     limits: ImageLimits = LIMITS,
-    spare: Spare | None = None,
+    downscale: Downscale | None = None,
     checkpoint=lambda: None,
 ):
-    return decoder.decode(data, limits=limits, spare=spare, checkpoint=checkpoint)
+    return decoder.decode(data, limits=limits, downscale=downscale, checkpoint=checkpoint)
 
 
 def test_a_picture_comes_out_as_it_does_without_another_process(decoder):
@@ -82,7 +82,7 @@ def test_a_picture_comes_out_as_it_does_without_another_process(decoder):
 def test_a_picture_is_made_as_small_as_its_model_can_spare(decoder):
     data = encoded(GRADIENT.resize((2100, 2400)), "PNG")
 
-    assert decoded(decoder, data, spare=Spare("longer", 560)).size == (525, 600)
+    assert decoded(decoder, data, downscale=Downscale("longer", 560)).size == (525, 600)
 
 
 def test_what_is_wrong_with_a_picture_is_said_as_without_another_process(decoder):
@@ -137,7 +137,7 @@ print(decoder.child.process.pid, flush=True)
 if "busy" in sys.argv:
     data = open(sys.argv[1], "rb").read()
     limits = ImageLimits(max_pixels=10**8)
-    decoder.decode(data, limits=limits, spare=None, checkpoint=lambda: print("busy", flush=True))
+    decoder.decode(data, limits=limits, downscale=None, checkpoint=lambda: print("busy", flush=True))
 time.sleep(60)
 """
 

@@ -5,12 +5,13 @@ import pytest
 from PIL import Image
 
 from vision.images.decode import decode_image
-from vision.images.downscale import shrunk
+from vision.images.downscale import Downscale, downscaled
 from vision.images.limits import ImageLimits
 from vision.preprocessing.modes import to_greyscale, to_rgb
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I;16B", "I", "F"]
 SIZE = (2500, 1999)  # of no whole number of squares
+BY_FOUR = Downscale("shorter", min(SIZE) // 4)
 
 
 def large(mode: str) -> Image.Image:
@@ -31,7 +32,7 @@ def large(mode: str) -> Image.Image:
 def test_a_large_picture_of_any_mode_looks_the_same_when_it_is_made_smaller(mode):
     image = large(mode)
 
-    small = shrunk(image, lambda _: 4)
+    small = downscaled(image, BY_FOUR)
 
     assert small.size == (625, 500)
     expected = np.asarray(to_greyscale(image).resize(small.size, Image.Resampling.BOX), float)
@@ -45,7 +46,7 @@ def test_a_colour_that_stands_for_transparent_stays_so(key):
     image.paste((200, 30, 30), (0, 0, 1000, 1000))
     image.info["transparency"] = key
 
-    small = shrunk(image, lambda _: 4)
+    small = downscaled(image, BY_FOUR)
 
     assert small.getchannel("A").getpixel((600, 400)) == 0
     assert small.getchannel("A").getpixel((100, 100)) == 255
@@ -57,7 +58,7 @@ def test_a_colour_that_stands_for_transparent_stays_so(key):
     ids=["not large", "large", "long"],
 )
 def test_only_a_large_picture_is_made_smaller(size, expected):
-    assert shrunk(Image.new("L", size), lambda _: 4).size == expected
+    assert downscaled(Image.new("L", size), Downscale("shorter", min(size) // 4)).size == expected
 
 
 def test_a_large_picture_is_turned_upright_after_it_was_made_smaller(tmp_path):
@@ -67,7 +68,7 @@ def test_a_large_picture_is_turned_upright_after_it_was_made_smaller(tmp_path):
     image.save(tmp_path / "turned.png", exif=exif, compress_level=1)
 
     upright = decode_image(
-        (tmp_path / "turned.png").read_bytes(), ImageLimits(max_pixels=10**7), spare=lambda _: 4
+        (tmp_path / "turned.png").read_bytes(), ImageLimits(max_pixels=10**7), downscale=BY_FOUR
     )
 
     assert upright.size == (500, 625)

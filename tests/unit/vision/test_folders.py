@@ -11,7 +11,7 @@ from PIL import Image
 
 from vision.images.folders import NoImagesError, image_files
 from vision.images.limits import ImageLimits
-from vision.images.read import Upload, read_batch
+from vision.images.read import Upload, read_uploads
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
@@ -80,7 +80,7 @@ def test_a_folder_and_an_archive_of_it_hold_the_same_pictures(folder):
                 archive.write(path, path.relative_to(folder))
     preparation = Preparation(lambda image: Prepared(np.asarray(image)))
 
-    items = read_batch(
+    items = read_uploads(
         [Upload("photos.zip", "", stream.getvalue())], ImageLimits(), preparation, archives=True
     )
 

@@ -16,7 +16,7 @@ from vision.preprocessing.imagenet import crop_photograph, prepare_photograph
 from vision.preprocessing.registry import preparation_of
 
 SIZES = {"resize_size": 256, "crop_size": 224}
-SPARE = preparation_of({"preprocessing": "photograph"} | SIZES).spare
+DOWNSCALE = preparation_of({"preprocessing": "photograph"} | SIZES).downscale
 
 
 def as_torchvision_sees(image: Image.Image, *, resize_size: int, crop_size: int) -> np.ndarray:
@@ -137,7 +137,7 @@ def test_a_large_jpeg_decoded_at_a_fraction_of_its_size_looks_the_same(photograp
     data = stream.getvalue()
 
     whole = decode_image(data, ImageLimits(max_pixels=10**8))
-    draft = decode_image(data, ImageLimits(max_pixels=10**8), spare=SPARE)
+    draft = decode_image(data, ImageLimits(max_pixels=10**8), downscale=DOWNSCALE)
 
     assert whole.size == (512 * scale, 512 * scale)
     assert draft.size == (512, 512)
@@ -149,7 +149,10 @@ def test_a_jpeg_that_is_not_large_is_decoded_in_full(photographs):
     stream = io.BytesIO()
     photographs[0].resize((700, 1000)).save(stream, "JPEG")
 
-    assert decode_image(stream.getvalue(), ImageLimits(max_pixels=10**8), spare=SPARE).size == (700, 1000)
+    assert decode_image(stream.getvalue(), ImageLimits(max_pixels=10**8), downscale=DOWNSCALE).size == (
+        700,
+        1000,
+    )
 
 
 def test_pil_to_tensor_agrees_on_the_order_of_the_channels(photographs):

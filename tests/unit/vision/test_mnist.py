@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from vision.errors import NoDigitError
 from vision.preprocessing.mnist import to_mnist
-from vision.preprocessing.prepared import Oddity
+from vision.preprocessing.prepared import WarningKind
 
 
 def bar(size: tuple[int, int] = (300, 200), box: tuple[int, ...] = (220, 20, 240, 120)) -> Image.Image:
@@ -135,23 +135,26 @@ def test_what_lies_below_full_transparency_is_not_seen():
 
 
 @pytest.mark.parametrize(
-    ("boxes", "oddity"),
+    ("boxes", "warning"),
     [
         ([(140, 60, 165, 240)], None),
-        ([(60, 60, 85, 240), (200, 60, 225, 240)], Oddity.SEVERAL_DIGITS),
-        ([(60, 60, 85, 240), (280, 80, 300, 240)], Oddity.SEVERAL_DIGITS),
+        ([(60, 60, 85, 240), (200, 60, 225, 240)], WarningKind.SEVERAL_DIGITS),
+        ([(60, 60, 85, 240), (280, 80, 300, 240)], WarningKind.SEVERAL_DIGITS),
         ([(60, 60, 85, 240), (200, 0, 206, 300)], None),
-        ([(100, 100, 200, 200)], Oddity.NO_STROKES),
-        ([(x, y, x + 22, y + 22) for x in range(20, 270, 45) for y in range(20, 270, 45)], Oddity.CLUTTERED),
+        ([(100, 100, 200, 200)], WarningKind.NO_STROKES),
+        (
+            [(x, y, x + 22, y + 22) for x in range(20, 270, 45) for y in range(20, 270, 45)],
+            WarningKind.CLUTTERED,
+        ),
     ],
     ids=["one stroke", "two digits", "two, one of them cut off", "a line across", "a square", "a pattern"],
 )
-def test_what_is_unlike_a_digit_is_said(boxes, oddity):
+def test_what_is_unlike_a_digit_is_said(boxes, warning):
     image = Image.new("L", (300, 300), 255)
     for box in boxes:
         image.paste(0, box)
 
-    assert to_mnist(image).oddity == oddity
+    assert to_mnist(image).warning == warning
 
 
 @given(

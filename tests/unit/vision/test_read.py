@@ -18,7 +18,7 @@ from vision.errors import (
     UnsupportedTypeError,
 )
 from vision.images.limits import ImageLimits
-from vision.images.read import Upload, read_batch
+from vision.images.read import Upload, read_uploads
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
@@ -31,7 +31,7 @@ def prepare(image: Image.Image) -> Prepared:
 
 
 def read(*uploads: Upload, archives: bool = True):
-    return read_batch(list(uploads), LIMITS, Preparation(prepare), archives=archives)
+    return read_uploads(list(uploads), LIMITS, Preparation(prepare), archives=archives)
 
 
 def npy(array: np.ndarray, **options) -> Upload:

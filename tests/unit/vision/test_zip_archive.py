@@ -12,7 +12,7 @@ from PIL import Image
 
 from vision.errors import Problem, TooLargeError, UndecodableImageError
 from vision.images.limits import ImageLimits
-from vision.images.read import Upload, read_batch
+from vision.images.read import Upload, read_uploads
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
@@ -23,7 +23,7 @@ ENCRYPTED = 0x1
 
 def read(data: bytes):
     preparation = Preparation(lambda image: Prepared(np.asarray(image.convert("L"))))
-    return read_batch([Upload("batch.zip", "", data)], LIMITS, preparation, archives=True)
+    return read_uploads([Upload("batch.zip", "", data)], LIMITS, preparation, archives=True)
 
 
 def png(level: int) -> bytes:

@@ -1,0 +1,1 @@
+"""`python -m bench.drift`: the time and memory of one p-value, ours beside those of peers."""

@@ -1,0 +1,1 @@
+"""Senders of one request, each a process of its own, and their times."""

@@ -1,0 +1,1 @@
+"""`python -m bench.serving`: this service beside other servers of the same models."""
