@@ -114,7 +114,7 @@ def split_samples(features: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Ten
     _, groups = torch.where(one_by_one, len(counts) + torch.arange(size), kinds).unique(return_inverse=True)
     places = torch.randperm(int(groups.max()) + 1, generator=torch.Generator().manual_seed(recipe.seed))
     order = places[groups].argsort(stable=True)
-    ends = (places[groups][order].diff() > 0).nonzero().flatten() + 1  # where one group ends
+    ends = (places[groups][order].diff() > 0).nonzero().flatten() + 1  # places at which groups end
     lengthscale, certificate, _ = shares_of(size, recipe)
     cuts = [int(ends[ends >= cut][:1].sum()) for cut in (lengthscale, lengthscale + certificate)]
     if not (is_enough(size, recipe) and 0 < cuts[0] <= cuts[1] <= size - FEWEST_FOR_REFERENCE):

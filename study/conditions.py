@@ -34,7 +34,7 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of N images.
+    """Outputs of a model for N images.
 
     Attributes:
         probabilities: Softmax outputs, shape (N, K), float32.
@@ -46,7 +46,7 @@ class Outputs:
 
     @classmethod
     def of(cls, predict: Predict, images: Tensor) -> "Outputs":
-        """Return what a model says of images.
+        """Return the outputs of a model for images.
 
         Args:
             predict: The model: takes images, returns softmax outputs and features.
@@ -81,7 +81,7 @@ class Condition:
         level: Strength, as a place on the family's axis; None where it has none.
         axis: Label of that axis, with its unit; None where there is none.
         images: All images that a batch may be made of, shape (N, C, H, W), uint8.
-        outputs: What the model says of them.
+        outputs: Outputs of the model for them.
         draw: Takes the rows of the held-out images that are not in the reference, shape (k,), int64, in
             random order, and a generator; returns rows of `images`, in random order, of which a batch of m
             takes the first m.

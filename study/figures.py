@@ -60,7 +60,7 @@ def detector_figure(panels: Sequence[Panel], *, title: str) -> Figure:
             axis.scatter(*points[~is_batch].T, **REFERENCE)
             axis.scatter(*points[is_batch].T, **BATCH)
             axis.set_title(fill(f"{panel.title}: p = {panel.p_value:.2g}", LETTERS))
-            axis.set(xticks=[], yticks=[])  # of an embedding, only what is near what has a meaning
+            axis.set(xticks=[], yticks=[])  # the axes of an embedding have no meaning
         finish(figure, axes[0], title, x="first dimension", y="second dimension")
     return figure
 

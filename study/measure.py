@@ -22,7 +22,7 @@ from study.conditions import Condition, Outputs
 
 ALPHA = 0.05
 LENGTHSCALE_SHARE = 0.1
-SLOW_RUNS = 3  # of a detector that takes seconds for one p-value
+SLOW_RUNS = 3  # runs of a detector that takes seconds for one p-value
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def predicted_label_test(split: Split, batch: Outputs) -> tuple[float, float]:
 
 
 def torchdrift_mmd_test(split: Split, batch: Outputs) -> tuple[float, float]:
-    torch.manual_seed(split.seed)  # of its permutations
+    torch.manual_seed(split.seed)  # draws the permutations
     detector = KernelMMDDriftDetector()
     score, p_value = detector.predict_shift_from_features(
         split.reference.features, batch.features, True, True

@@ -43,7 +43,7 @@ class MissingPackageError(DriftError):
 
 
 class Estimator(Protocol):
-    """What scikit-learn and umap-learn reduce dimensions with."""
+    """A reduction of scikit-learn or umap-learn."""
 
     def fit_transform(self, X: Any) -> Any:  # noqa: N803 # the name that scikit-learn gave it
         """Return the points (N, d) in two dimensions, (N, 2)."""
@@ -218,7 +218,7 @@ def separation(embedded: Tensor, is_batch: Tensor) -> float:
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     distances.fill_diagonal_(torch.inf)
     counts = torch.where(is_batch, is_batch.sum(), (~is_batch).sum())  # in each point's own sample, (N,)
-    neighbours = min(QUALITY_NEIGHBOURS, int(counts.min()) - 1)  # so that all can be of the own sample
+    neighbours = min(QUALITY_NEIGHBOURS, int(counts.min()) - 1)  # all of them can be of the own sample
     near = distances <= distances.kthvalue(neighbours, dim=1, keepdim=True).values  # (N, N)
     of_own = is_batch[:, None] == is_batch  # (N, N)
     own = (near & of_own).sum(dim=1) / (counts - 1)

@@ -1,4 +1,4 @@
-"""What the tests of `python -m drift` have in common: samples, and ways to run it."""
+"""Samples for `python -m drift`, and ways to run it."""
 
 import gzip
 import os

@@ -1,4 +1,4 @@
-"""What a user of `python -m drift` does wrong ends with status 2 and a sentence."""
+"""Mistakes of a user of `python -m drift` end with status 2 and a sentence."""
 
 import pytest
 
