@@ -16,7 +16,7 @@ import httpx
 from tqdm import tqdm
 
 from cli.tables import classify_table, drift_table
-from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal, ended
+from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal, exit_status_of
 from cli.transport import transport_to
 from serving import __version__
 from vision.images.folders import NoImagesError, image_files
@@ -26,7 +26,7 @@ FILES_PER_REQUEST = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return ended(lambda: run(parser().parse_args(arguments)))
+    return exit_status_of(lambda: run(parser().parse_args(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def authorization(key: str | None) -> dict[str, str]:
-    """Return the headers that show a key, if there is one."""
+    """Return the header with a key, if there is one."""
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()):
@@ -101,7 +101,7 @@ def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
         for start in range(0, len(files), FILES_PER_REQUEST):
             chunk = files[start : start + FILES_PER_REQUEST]
             answer = post(client, "/classify", chunk, fields)
-            # When no image of a request can be used, the answer is a problem that holds that of each.
+            # Where no image of a request can be used, the answer is a problem document that lists theirs.
             found = answer.get("results") or answer.get("image_errors")
             if found is None:
                 raise CommandError(answer["detail"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from cli.terminal import CommandError, ended, positive, seed
+from cli.terminal import CommandError, exit_status_of, positive, seed
 from drift.fitting import Recipe
 from drift.two_sample.kernels import CollectionName
 from drift.two_sample.mmd import DEFAULT_KERNEL
@@ -21,13 +21,11 @@ SAMPLES = "folders of images; image, .npy, .npz, IDX or zip files of them; or .n
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return ended(lambda: run(parser().parse_args(arguments)))
+    return exit_status_of(lambda: run(parser().parse_args(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:
-    from cli import (
-        drift_commands as commands,  # BentoML and the service take seconds to load; --help does without
-    )
+    from cli import drift_commands as commands  # BentoML takes seconds to load, and --help does without
 
     try:
         status: int = getattr(commands, options.command)(options)

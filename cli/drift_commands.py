@@ -1,14 +1,14 @@
-"""What the command line does."""
+"""The commands of `python -m drift`: fit, score, certificate and study."""
 
 import argparse
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
@@ -28,9 +28,12 @@ from vision.images.folders import NoImagesError
 from vision.images.read import Item
 from vision.models.classifier import Classifier
 
-Value = TypeVar("Value")
-
 MISTAKES = (DriftError, Problem, NoImagesError)
+EXPECTED: Mapping[str, tuple[TypeAdapter[Any], str]] = {
+    "detector": (TypeAdapter(Detector), f"one of {', '.join(get_args(Detector))}"),
+    "alpha": (TypeAdapter(Alpha), "a number, at least 0.0001, less than 1"),
+    "n_permutations": (TypeAdapter(PermutationCount | None), "a whole number, at least 19, at most 9999"),
+}
 
 
 def fit(options: argparse.Namespace) -> int:
@@ -59,10 +62,10 @@ def fit(options: argparse.Namespace) -> int:
 
 
 def check_writable(out: Path) -> None:
-    """Refuse a place where nothing could be written, before all the work.
+    """Check that a file can be written, before all the work.
 
     Raises:
-        OSError: It is one.
+        OSError: It cannot.
     """
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(out))
@@ -77,10 +80,10 @@ def source_of(classifier: Classifier | None) -> str:
 
 
 def score(options: argparse.Namespace) -> int:
-    """Test a batch, and say by the exit status what came out."""
+    """Test a batch, and return the exit status that tells the verdict."""
     classifier = None if options.model is None else catalogue.load(options.model)
     reference = read_reference(options, classifier)
-    test = asked_test(options, reference)
+    test = requested_test(options, reference)
     test.check(reference)
     samples, images = read_samples(options.samples, classifier)
     if test.detector != "mmd" and samples.probabilities is None:
@@ -111,34 +114,20 @@ def score(options: argparse.Namespace) -> int:
     return ERROR if failed else OK
 
 
-def asked_test(options: argparse.Namespace, reference: Reference) -> DriftTest:
+def requested_test(options: argparse.Namespace, reference: Reference) -> DriftTest:
     """Return the test that the options ask for.
 
     Raises:
-        CommandError: One of them is no such value, or out of range.
+        CommandError: One of them is of another type, or out of range.
     """
-    return DriftTest(
-        detector=checked(
-            options, "detector", TypeAdapter(Detector), f"one of {', '.join(get_args(Detector))}"
-        ),
-        kernel=options.kernel or usual_kernel(reference.kernels),
-        alpha=checked(options, "alpha", TypeAdapter(Alpha), "a number, at least 0.0001, less than 1"),
-        n_permutations=checked(
-            options,
-            "n_permutations",
-            TypeAdapter(PermutationCount | None),
-            "a whole number, at least 19, at most 9999",
-        ),
-    )
-
-
-def checked(options: argparse.Namespace, name: str, kind: TypeAdapter[Value], expected: str) -> Value:
-    """Return the value of an option, which must be of a kind that is expected, in words."""
-    text = getattr(options, name)
-    try:
-        return kind.validate_python(text)
-    except ValidationError:
-        raise CommandError(f"{name} must be {expected} (it was {text[:MAX_ECHO]!r}).") from None
+    values = dict[str, Any]()
+    for name, (kind, expected) in EXPECTED.items():
+        text = getattr(options, name)
+        try:
+            values[name] = kind.validate_python(text)
+        except ValidationError:
+            raise CommandError(f"{name} must be {expected} (it was {text[:MAX_ECHO]!r}).") from None
+    return DriftTest(kernel=options.kernel or usual_kernel(reference.kernels), **values)
 
 
 def certificate(options: argparse.Namespace) -> int:
@@ -201,10 +190,10 @@ def read_reference(options: argparse.Namespace, classifier: Classifier | None) -
 
 
 def check_origin(reference: Reference, classifier: Classifier) -> None:
-    """Refuse a reference that holds what another model saw.
+    """Check that a reference was fitted with this model.
 
     Raises:
-        InvalidReferenceError: It does.
+        InvalidReferenceError: It was fitted with another one.
     """
     of_another = reference.source and reference.source != source_of(classifier)
     n_features, n_classes = reference.features.shape[1], reference.probabilities.shape[1]
@@ -218,7 +207,7 @@ def check_origin(reference: Reference, classifier: Classifier) -> None:
 def read_samples(
     paths: Sequence[Path], classifier: Classifier | None
 ) -> tuple[Samples, EmbeddedImages | None]:
-    """Return the features that files hold, or what a model sees in the images that they hold.
+    """Return the features in files, or those of a model for the images in the files.
 
     Raises:
         UnreadableSamplesError: They hold images, and there is no model; or they cannot be used.

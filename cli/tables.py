@@ -20,10 +20,10 @@ def classify_table(known: Mapping[str, Any], results: Sequence[dict[str, Any]]) 
     """Return results as a table, a row for each class of each image.
 
     Args:
-        known: The model's name and version as `model`, and as `trained` whether it has learnt anything.
-        results: Those of the service.
+        known: The model's name and version as `model`, and as `trained` whether its weights are trained.
+        results: The results of the service.
     """
-    table = Table("File", "Label", "Probability", title=known["model"], caption=doubt(known))
+    table = Table("File", "Label", "Probability", title=known["model"], caption=untrained_warning(known))
     for result in results:
         if "error" in result:
             detail = escape(result["error"]["detail"])
@@ -37,17 +37,14 @@ def classify_table(known: Mapping[str, Any], results: Sequence[dict[str, Any]]) 
     return table
 
 
-def doubt(answer: Mapping[str, Any]) -> str | None:
-    """Return what is to be said under the answers of a model whose weights are random."""
-    return (
-        None
-        if answer["trained"] is not False
-        else "[red]This model is untrained: its answers mean nothing.[/]"
-    )
+def untrained_warning(answer: Mapping[str, Any]) -> str | None:
+    """Return the caption of answers of a model whose weights are random; None for other models."""
+    trained = answer["trained"] is not False
+    return None if trained else "[red]This model is untrained: its answers mean nothing.[/]"
 
 
 def drift_table(answer: dict[str, Any]) -> Table:
-    table = Table(title=answer["model"], caption=doubt(answer), show_header=False)
+    table = Table(title=answer["model"], caption=untrained_warning(answer), show_header=False)
     verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
     table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
     permutations = answer["n_permutations"]

@@ -1,6 +1,6 @@
-"""What the commands have in common: how they end, and what they say where they do not end well.
+"""How every command ends: its exit status, and its message where it fails.
 
-Exit status: 2 an error, said in a sentence; 130 interrupted; 141 nobody reads the output any more.
+Exit status: 2 an error, with a message of a sentence; 130 interrupted; 141 nobody reads the output any more.
 """
 
 import codecs
@@ -22,22 +22,22 @@ AS_ASCII = dict(
 
 
 class CommandError(Exception):
-    """Something the user can mend, said in a sentence."""
+    """A mistake that the user can mend; its message is a sentence."""
 
 
 class Terminal(Console):
-    """A console that leaves it to `ended` what to do when its pipe is closed."""
+    """A console that leaves a closed pipe to `exit_status_of`."""
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False, markup: bool = True) -> None:
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=markup, emoji=False)
 
     def on_broken_pipe(self) -> None:
-        """Let the error go on, which rich calls this for, and which it would end the process at."""
+        """Raise the error again, where rich would end the process."""
         raise  # noqa: PLE0704 - called where the error is handled
 
 
-def ended(command: Callable[[], int]) -> int:
-    """Run a command, and return its exit status; what a user does or can mend never ends in a traceback.
+def exit_status_of(command: Callable[[], int]) -> int:
+    """Run a command, and return its exit status; a user's mistake never ends in a traceback.
 
     Args:
         command: Returns its exit status, or raises CommandError, OSError or KeyboardInterrupt.
@@ -49,29 +49,29 @@ def ended(command: Callable[[], int]) -> int:
         finally:
             flush_output()
     except BrokenPipeError:
-        give_up(sys.stderr)  # which may go into the same pipe
+        give_up(sys.stderr)  # it may go into the same pipe
         return UNREAD
     except (CommandError, OSError) as error:
-        complain(said(error))
+        print_error(message_of(error))
         return ERROR
     except KeyboardInterrupt:
-        complain("interrupted")
+        print_error("interrupted")
         return INTERRUPTED
 
 
-def said(error: Exception) -> str:
-    """Return what whoever made a mistake should read of it."""
+def message_of(error: Exception) -> str:
+    """Return the message of an error for the user."""
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error)
 
 
-def complain(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     Terminal(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(sentence)}")
 
 
 def flush_output() -> None:
-    """Write what is still to be written: here, where an error can be said, and not when Python ends.
+    """Write what is left in the buffer here, where an error can be reported, and not when Python ends.
 
     Raises:
         OSError: It cannot be written.
@@ -84,12 +84,12 @@ def flush_output() -> None:
 
 
 def give_up(stream: TextIO) -> None:
-    """Let what is still to be written go nowhere, so that Python does not try it again when it ends."""
+    """Let what is left in the buffer go nowhere, since Python would try to write it again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def prepare_streams() -> None:
-    """Let output be written whatever its encoding, and to nowhere where it is closed."""
+    """Spell out characters that the output's encoding lacks, and write nowhere where it is closed."""
     codecs.register_error("as_ascii", as_ascii)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -100,7 +100,7 @@ def prepare_streams() -> None:
 
 
 def as_ascii(error: UnicodeError) -> tuple[str, int]:
-    """Return what to write for characters that an encoding does not have, as codecs ask for it."""
+    """Return the replacement of characters that an encoding lacks, as an error handler of codecs does."""
     assert isinstance(error, UnicodeEncodeError)
     characters = error.object[error.start : error.end]
     plain = (AS_ASCII.get(one) or one.encode("ascii", "backslashreplace").decode() for one in characters)
@@ -108,7 +108,7 @@ def as_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def positive(text: str) -> int:
-    """Return the whole number that an option is, if it is at least 1."""
+    """Parse an option that is a whole number from 1."""
     number = int(text)
     if number < 1:
         raise ArgumentTypeError(f"{number} is not at least 1")
@@ -116,7 +116,7 @@ def positive(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """Return the whole number that an option is, if every source of random numbers takes it."""
+    """Parse an option that is a seed which NumPy and torch both take."""
     number = int(text)
     if not 0 <= number < 2**32:
         raise ArgumentTypeError(f"{number} is not from 0 to {2**32 - 1}")

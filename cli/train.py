@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.terminal import OK, CommandError, ended, positive, seed
+from cli.terminal import OK, CommandError, exit_status_of, positive, seed
 from serving import __version__
 from train.architectures import ARCHITECTURES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    return ended(lambda: run(parser().parse_args(arguments)))
+    return exit_status_of(lambda: run(parser().parse_args(arguments)))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +33,24 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"driftbento {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
-    mnist = commands.add_parser("mnist", help="train the digit classifier and save it in the BentoML store")
+    add_mnist(
+        commands.add_parser("mnist", help="train the digit classifier and save it in the BentoML store")
+    )
+    add_resnet(
+        commands.add_parser(
+            "resnet", help="save torchvision's ResNet, which knows the 1000 classes of ImageNet, in the store"
+        )
+    )
+    add_samples(
+        commands.add_parser(
+            "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
+        )
+    )
+    add_torchserve(commands.add_parser("torchserve", help="make an archive of a model for TorchServe"))
+    return top
+
+
+def add_mnist(mnist: argparse.ArgumentParser) -> None:
     mnist.add_argument("--epochs", type=positive, default=30, help="at most (default: %(default)s)")
     mnist.add_argument("--seed", type=seed, default=0, help="(default: %(default)s)")
     mnist.add_argument(
@@ -50,10 +67,10 @@ def parser() -> argparse.ArgumentParser:
         help="write held-out digits there, too, as the command of this name does by default",
     )
     mnist.set_defaults(count=128, blur=2.0)
+    add_data(mnist)
 
-    resnet = commands.add_parser(
-        "resnet", help="save torchvision's ResNet, which knows the 1000 classes of ImageNet, in the store"
-    )
+
+def add_resnet(resnet: argparse.ArgumentParser) -> None:
     resnet.add_argument(
         "--arch",
         choices=ARCHITECTURES,
@@ -77,14 +94,15 @@ def parser() -> argparse.ArgumentParser:
     )
     resnet.add_argument("--seed", type=seed, default=0, help="of everything random (default: %(default)s)")
 
-    samples = commands.add_parser(
-        "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
-    )
+
+def add_samples(samples: argparse.ArgumentParser) -> None:
     samples.add_argument("--out", type=Path, default=Path("samples"), help="(default: %(default)s)")
     samples.add_argument("--count", type=positive, default=128, help="of each (default: %(default)s)")
     samples.add_argument("--blur", type=radius, default=2.0, help="radius in pixels (default: %(default)s)")
+    add_data(samples)
 
-    torchserve = commands.add_parser("torchserve", help="make an archive of a model for TorchServe")
+
+def add_torchserve(torchserve: argparse.ArgumentParser) -> None:
     torchserve.add_argument(
         "--model",
         default="mnist",
@@ -107,17 +125,15 @@ def parser() -> argparse.ArgumentParser:
         help="milliseconds that they wait for each other (default: %(default)s)",
     )
 
-    for command in (mnist, samples):
-        command.add_argument(
-            "--data", type=Path, default=Path("data"), help="data sets (default: %(default)s)"
-        )
-        command.add_argument(
-            "--dataset",
-            choices=("auto", "full", "embedded"),
-            default="auto",
-            help="all of MNIST, 5,000 digits that need no download, or what can be had (%(default)s)",
-        )
-    return top
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", type=Path, default=Path("data"), help="data sets (default: %(default)s)")
+    command.add_argument(
+        "--dataset",
+        choices=("auto", "full", "embedded"),
+        default="auto",
+        help="all of MNIST, 5,000 digits that need no download, or what can be had (%(default)s)",
+    )
 
 
 def radius(text: str) -> float:

@@ -1,4 +1,4 @@
-"""What the command line of training does."""
+"""The commands of `python -m train`: mnist, resnet, samples and torchserve."""
 
 import argparse
 from pathlib import Path
@@ -66,7 +66,7 @@ def write_samples(digits: Digits, out: Path, *, blur: float) -> None:
             images=np.stack([np.asarray(image) for image in images]),
             labels=digits.labels,
         )
-    # Last, so that whoever finds it finds the rest.
+    # The labels come last: where they are, everything is.
     lines = [f"{index:04d}.png,{label}\n" for index, label in enumerate(digits.labels)]
     (out / "labels.csv").write_text("file,label\n" + "".join(lines))
     print(f"Wrote {len(digits)} held-out digits, and the same digits blurred, to {out}")

@@ -1,4 +1,4 @@
-"""The client's way to a service: which of the environment's proxies and certificates it takes."""
+"""The client's HTTP transport: the proxy and certificates of the environment that it takes."""
 
 import os
 from ipaddress import ip_address
@@ -10,13 +10,13 @@ from cli.terminal import CommandError
 
 
 def transport_to(url: str) -> httpx.HTTPTransport:
-    """Return the way to a service: through the proxy that the environment names for its address, or straight.
+    """Return the transport to a service: through the environment's proxy for its address, or direct.
 
-    httpx would look at every proxy and certificate that the environment names, needed or not, and refuse any
-    address because of one that it cannot use.
+    httpx by itself reads every proxy and certificate that the environment names, needed or not, and fails for
+    any address because of one that it cannot use.
 
     Raises:
-        CommandError: The address is none, or its proxy or its certificates cannot be used.
+        CommandError: The address is invalid, or its proxy or its certificates cannot be used.
     """
     address = httpx.URL(url)
     if address.scheme not in ("http", "https") or not address.host:
@@ -30,7 +30,7 @@ def transport_to(url: str) -> httpx.HTTPTransport:
             f"The proxy that the environment names for {address.host}, {kind_of(proxy)}://, cannot be used. "
             f"Name an HTTP proxy in {address.scheme.upper()}_PROXY, or {address.host} in NO_PROXY."
         ) from None
-    except OSError as error:  # which says of no file that it was not found
+    except OSError as error:  # It does not name the file that was not found.
         raise CommandError(
             f"The certificates in SSL_CERT_FILE, {os.environ.get('SSL_CERT_FILE')}, cannot be used: {error}. "
             "Name a file of certificates, or unset it."
@@ -38,7 +38,7 @@ def transport_to(url: str) -> httpx.HTTPTransport:
 
 
 def proxy_to(address: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for an address; to this machine there is never one."""
+    """Return the environment's proxy for an address; for this machine there is none."""
     if is_this_machine(address.host) or proxy_bypass(address.host):
         return None
     named = getproxies()

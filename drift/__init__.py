@@ -1,7 +1,6 @@
 """The statistics of drift: whether a batch of features comes from the distribution of a reference sample.
 
-It works on float tensors of shape (samples, features). Nothing but the command line knows of the service, of
-BentoML or of a particular model.
+It works on float tensors of shape (samples, features), and knows nothing of images, models or HTTP.
 """
 
 from drift.certificate import Certificate
@@ -14,14 +13,12 @@ from drift.errors import (
     FeatureTypeError,
     IndividualSamplesError,
     InvalidReferenceError,
-    MissingPackageError,
     MissingProbabilitiesError,
     NonFiniteFeaturesError,
     NotFittedError,
     NotProbabilitiesError,
     TooManyPermutationsError,
     UnknownKernelError,
-    UnknownReductionError,
     UnreachableAlphaError,
     UnreadableSamplesError,
 )
@@ -40,7 +37,6 @@ __all__ = [
     "IndividualSamplesError",
     "InvalidReferenceError",
     "Kernel",
-    "MissingPackageError",
     "MissingProbabilitiesError",
     "NonFiniteFeaturesError",
     "NotFittedError",
@@ -49,7 +45,6 @@ __all__ = [
     "TooManyPermutationsError",
     "TwoSampleResult",
     "UnknownKernelError",
-    "UnknownReductionError",
     "UnreachableAlphaError",
     "UnreadableSamplesError",
     "certify",

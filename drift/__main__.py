@@ -1,4 +1,4 @@
-"""`python -m drift`: the command line, which lives above this package and is found when it is run."""
+"""`python -m drift`: run cli.drift, found by its name, since this package may import nothing of ours."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""What is known of how often a reference raises an alarm, without drift and with it."""
+"""The certificate of a reference: how often it raises an alarm, without drift and with it."""
 
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ class SmallestBlur:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was measured of a reference on samples that are in no other use.
+    """The rates at which a reference raises an alarm, measured on samples that are in no other use.
 
     Every batch is a sample of the distribution, so the rates are right on average; but batches of one pool
     have samples in common, and the intervals are for the drawing of batches from these held-out samples.
@@ -80,7 +80,8 @@ class Certificate:
         power: Share of blurred batches that counts as nearly always.
         power_alpha: The significance level at which blur counts as found.
         n_blurred_batches: Batches of each size with each blur.
-        blurs: For each size; none where the samples were features, which cannot be blurred.
+        blurs: The smallest blur found, for each size; empty where the samples were features, which cannot
+            be blurred.
     """
 
     kernel: str

@@ -9,7 +9,7 @@ from drift.errors import (
     NotProbabilitiesError,
 )
 
-TOLERANCE = 0.01  # of a sum of a thousand softmax outputs in bfloat16
+TOLERANCE = 0.01  # a sum of a thousand softmax outputs in bfloat16 is off by less
 
 
 def check_reference_sample(features: Tensor, probabilities: Tensor) -> None:

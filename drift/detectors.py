@@ -1,7 +1,7 @@
-"""TorchDrift detectors on the tests of this package.
+"""The tests of this package as detectors of TorchDrift.
 
-They go wherever TorchDrift's own go, such as `torchdrift.utils.fit` and `DriftDetectionExperiment`; and they
-keep their fitted state in their state_dict.
+They can be used wherever TorchDrift's own can, such as in `torchdrift.utils.fit` and
+`DriftDetectionExperiment`, and keep their fitted state in their state_dict.
 """
 
 from typing import Any
@@ -26,12 +26,12 @@ class SavableDetector(Detector):  # type: ignore[misc] # TorchDrift is not typed
     base_outputs: Tensor | None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        # torch fills buffers that are there; this one is only there once the detector was fitted.
+        # torch fills only buffers that exist, and before it is fitted the detector has none.
         self.base_outputs = state_dict.get(f"{prefix}base_outputs")
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def check_fitted(self) -> None:
-        """Refuse to score before there is anything to compare with.
+        """Check that there is a reference to compare with.
 
         Raises:
             NotFittedError: Neither `fit` nor `load_state_dict` was called.
@@ -118,7 +118,7 @@ class MMDDetector(SavableDetector):
         return torch.tensor(mmd_score(reference, outputs, kernel=name)) if compute_score else None, None
 
     def get_extra_state(self) -> Tensor:
-        """Return the reference as the bytes of a file."""
+        """Return the reference as the bytes of its file, or no bytes before it is fitted."""
         data = b"" if self.reference is None else self.reference.to_bytes()
         return (
             torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -137,7 +137,7 @@ class MMDDetector(SavableDetector):
 
 
 class WholeBatchDetector(SavableDetector):
-    """A detector that scores a batch as a whole, and finds score and p-value in one go."""
+    """A detector that scores a batch as a whole, and computes score and p-value together."""
 
     def test(self, base_outputs: Tensor, outputs: Tensor) -> tuple[float, float]:
         """Return the score and the p-value of a batch."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a batch or a reference.
+"""The errors of a batch or a reference.
 
 DriftError
 ├── BatchTooSmallError          fewer than two samples
@@ -14,8 +14,6 @@ DriftError
 ├── IndividualSamplesError      one score a sample, of a detector that scores a batch as a whole
 ├── UnreadableSamplesError      a file that holds neither features nor images, or a damaged one
 ├── NotFittedError              a detector that was not fitted
-├── UnknownReductionError       a reduction to two dimensions that does not exist
-├── MissingPackageError         a reduction whose package, an extra, is not installed
 └── InvalidReferenceError       a file that holds no reference, or a damaged one
 """
 
@@ -61,7 +59,7 @@ class MissingProbabilitiesError(DriftError):
 
 
 class NotProbabilitiesError(DriftError):
-    """What was given as softmax outputs is none: logits, most likely."""
+    """The numbers given as softmax outputs are something else: logits, most likely."""
 
 
 class IndividualSamplesError(DriftError):
@@ -74,14 +72,6 @@ class UnreadableSamplesError(DriftError):
 
 class NotFittedError(DriftError):
     """The detector has no reference yet."""
-
-
-class UnknownReductionError(DriftError):
-    """There is no such reduction to two dimensions."""
-
-
-class MissingPackageError(DriftError):
-    """What was asked for needs a package that is not installed."""
 
 
 class InvalidReferenceError(DriftError):

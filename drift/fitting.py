@@ -1,4 +1,4 @@
-"""From held-out samples to a reference with its certificate: which sample is used for what, and the fit."""
+"""Fitting a reference with its certificate, each on held-out samples of its own."""
 
 import math
 import sys
@@ -15,10 +15,10 @@ from drift.samples import Samples
 from drift.two_sample.kernels import CollectionName
 from drift.two_sample.mmd import DEFAULT_KERNEL
 
-FEWEST_FOR_LENGTHSCALE = 20  # of fewer, the median distance says little
+FEWEST_FOR_LENGTHSCALE = 20  # the median distance of fewer says little
 FEWEST_FOR_CERTIFICATE = 2 * min(SIZES)
 FEWEST_FOR_REFERENCE = 2
-MANY = 10_000  # samples, which are enough for any shares that can be
+MANY = 10_000  # samples, enough for any shares that are possible at all
 # Copies of one sample that may be an accident, such as of a folder. If a fifth of 1,000 samples is black,
 # batches of 256 raise false alarms in 86 % with all black ones in one part, in 5 % with them dealt out.
 # But five copies of every sample, dealt out, get a certificate of 6 %, where new samples alarm in 54 %.
@@ -60,7 +60,7 @@ def fit_certified(
 
     Args:
         samples: None of them seen in training, N of them.
-        recipe: How.
+        recipe: How the reference is fitted.
         blur: From indices of samples, shape (n,), to what `certify` takes as their blur.
         source: The checksum of the model whose features these are.
         progress: Whether to show progress bars.
@@ -69,7 +69,7 @@ def fit_certified(
         UnreadableSamplesError: There are too few samples, or nearly all of them are the same.
         DriftError: As `Reference.fit` and `certify`.
     """
-    lengthscale, certificate, rest = deal(samples.features, recipe)
+    lengthscale, certificate, rest = split_samples(samples.features, recipe)
     try:
         reference = Reference.fit(
             samples.features[rest],
@@ -81,8 +81,8 @@ def fit_certified(
             seed=recipe.seed,
             progress=progress,
         )
-    except UnknownKernelError as error:  # of a lengthscale that is zero
-        raise UnreadableSamplesError(f"{error} {said_of_copies(samples)}") from error
+    except UnknownKernelError as error:  # The lengthscale is zero.
+        raise UnreadableSamplesError(f"{error} {describe_copies(samples)}") from error
     measured = None
     if len(certificate):
         measured = certify(
@@ -97,7 +97,7 @@ def fit_certified(
     return replace(reference, certificate=measured, source=source)
 
 
-def deal(features: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+def split_samples(features: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
     """Deal samples out at random: to the lengthscale, the certificate, and the reference.
 
     A few copies of one sample stay together: one of them in the reference and another in the certificate
@@ -114,7 +114,7 @@ def deal(features: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
     _, groups = torch.where(one_by_one, len(counts) + torch.arange(size), kinds).unique(return_inverse=True)
     places = torch.randperm(int(groups.max()) + 1, generator=torch.Generator().manual_seed(recipe.seed))
     order = places[groups].argsort(stable=True)
-    ends = (places[groups][order].diff() > 0).nonzero().flatten() + 1  # where one group ends
+    ends = (places[groups][order].diff() > 0).nonzero().flatten() + 1  # places at which groups end
     lengthscale, certificate, _ = shares_of(size, recipe)
     cuts = [int(ends[ends >= cut][:1].sum()) for cut in (lengthscale, lengthscale + certificate)]
     if not (is_enough(size, recipe) and 0 < cuts[0] <= cuts[1] <= size - FEWEST_FOR_REFERENCE):
@@ -138,7 +138,7 @@ def is_enough(size: int, recipe: Recipe) -> bool:
 
 
 def too_few(size: int, recipe: Recipe) -> str:
-    """Return in words how samples would be shared out, how many each share needs, and how many would do."""
+    """Return a message that says how samples would be shared out, and how many would be enough."""
     lengthscale, certificate, rest = shares_of(size, recipe)
     enough = next((more for more in range(size + 1, MANY) if is_enough(more, recipe)), None)
     fewest = f"{FEWEST_FOR_LENGTHSCALE}, {FEWEST_FOR_CERTIFICATE if certificate else 0}"
@@ -152,12 +152,12 @@ def too_few(size: int, recipe: Recipe) -> str:
 
 def mention_copies(samples: Samples) -> None:
     """Say on standard error how many samples are the same as others, where any are."""
-    if said := said_of_copies(samples):
-        print(f"{said} Remove what was copied by accident: it is no new sample.", file=sys.stderr)
+    if copies := describe_copies(samples):
+        print(f"{copies} Remove what was copied by accident: it is no new sample.", file=sys.stderr)
 
 
-def said_of_copies(samples: Samples) -> str:
-    """Return in words how many samples are the same as others, and as which; nothing where none is."""
+def describe_copies(samples: Samples) -> str:
+    """Return a sentence on how many samples equal others, and which; an empty one where none does."""
     _, kinds, counts = samples.features.unique(dim=0, return_inverse=True, return_counts=True)
     copied = int(counts[counts > 1].sum())
     if not copied:

@@ -1,4 +1,4 @@
-"""How far long work has come, on standard error: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work on standard error: a bar on a terminal, a line now and then in a log."""
 
 import sys
 import time
@@ -14,9 +14,9 @@ Item = TypeVar("Item")
 
 
 class Log:
-    """Says how many steps are done, unless something of the same process was said a moment ago."""
+    """Prints how many steps are done, unless the same process has printed a moment ago."""
 
-    said_at: ClassVar[float] = time.monotonic()
+    printed_at: ClassVar[float] = time.monotonic()
 
     def __init__(self, name: str, total: int | None) -> None:
         self.name, self.total, self.done = name, total, 0
@@ -24,8 +24,8 @@ class Log:
     def step(self) -> None:
         self.done += 1
         now = time.monotonic()
-        if now - Log.said_at >= LOG_SECONDS:
-            Log.said_at = now
+        if now - Log.printed_at >= LOG_SECONDS:
+            Log.printed_at = now
             total = "" if self.total is None else f" of {self.total:,}"
             print(f"{self.name}: {self.done:,}{total}", file=sys.stderr, flush=True)
 
@@ -51,7 +51,7 @@ def steps(name: str, total: int | None, *, progress: bool = True) -> Iterator[Ca
 def followed(
     items: Iterable[Item], name: str, total: int | None = None, *, progress: bool = True
 ) -> Iterator[Item]:
-    """Give items one after the other, each of them a step of some work, as `steps` takes it."""
+    """Yield items, each of them one step of some work, with the arguments of `steps`."""
     with steps(name, total, progress=progress) as step:
         for item in items:
             yield item

@@ -34,14 +34,14 @@ from drift.two_sample.permutations import KernelSums, PermutationBank, Permutati
 
 MAX_BATCH = 1000
 N_PERMUTATIONS = 999
-LENGTHSCALE_SAMPLES = 2000  # more of them give the same median, and take longer
+LENGTHSCALE_SAMPLES = 2000  # more samples give the same median, and take longer
 CERTIFICATE: TypeAdapter[Certificate | None] = TypeAdapter(Certificate | None)
 ALL_KERNELS: tuple[CollectionName, ...] = get_args(CollectionName)
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A held-out sample as the model sees it, with all that a test needs of it alone.
+    """A held-out sample as the model sees it, with everything that a test can compute of it beforehand.
 
     Attributes:
         features: Penultimate-layer features, shape (n, d), float32.
@@ -93,9 +93,9 @@ class Reference:
 
     @cached_property
     def permutations(self) -> Callable[[int, int], Permutations]:
-        """A function of a batch size m and a number of permutations that returns these.
+        """A function from a batch size m and a number of permutations to these permutations.
 
-        Those that were asked for last are kept, since batches tend to have one size.
+        It keeps those that it returned last, since batches tend to have one size.
         """
         return lru_cache(maxsize=1)(partial(self.bank.permutations, len(self)))
 
@@ -112,7 +112,7 @@ class Reference:
         return self.kernels[name]
 
     def check_count(self, n_permutations: int | None) -> int:
-        """Return how many permutations to take, all that there are unless it is said.
+        """Return n_permutations, or where it is None the number that the reference holds.
 
         Raises:
             TooManyPermutationsError: There are not n_permutations.
@@ -271,7 +271,7 @@ class Reference:
 def collect(
     kernel: CollectionName | TorchDriftKernel, lengthscale: float
 ) -> tuple[CollectionName, tuple[Kernel, ...]]:
-    """Return a kernel, or the kernels that are aggregated, with the name that they go by."""
+    """Return the name of a kernel, or of the aggregate, and its kernels."""
     if kernel == "aggregate":
         return "aggregate", aggregate(lengthscale)
     made = make_kernel(kernel, lengthscale)

@@ -1,4 +1,4 @@
-"""The drift tests of a batch: the one that was asked for, and what its result says to people."""
+"""A drift test as it is asked for, and its report: the result, and what drives it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,14 +68,9 @@ class DriftReport:
     """What a drift test found, with the images and classes that stand out.
 
     Attributes:
-        detector: Which test was made.
         kernel: Name of the kernel, or of the collection of kernels, of an MMD test.
         score: Unbiased MMD², the largest KS distance, or χ².
         p_value: Corrected for the number of kernels or classes.
-        alpha: Significance level.
-        is_drift: Whether p_value ≤ alpha.
-        n_reference: Samples of the reference.
-        n_batch: Images tested.
         n_permutations: Permutations drawn; None in a KS test.
         lengthscale: Lengthscale of the kernel that stands out most in an MMD test.
         kernels: What each kernel of an MMD test found.

@@ -1,4 +1,4 @@
-"""Samples in files: which of them hold features, and which hold images that a model has to see first."""
+"""Samples in files: features in NumPy files, and images in IDX files."""
 
 import gzip
 import math
@@ -21,15 +21,15 @@ NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_UINT8_MAGIC = b"\0\0\x08"
-WHAT_FEATURES_ARE = "(samples, features) of floating-point numbers"
+FEATURES_FORM = "(samples, features) of floating-point numbers"
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What a model sees in N samples.
+    """The features of N samples.
 
     Attributes:
-        names: What to call each.
+        names: A name for each sample.
         features: Shape (N, d), float32.
         probabilities: Softmax outputs, shape (N, K), where they are known.
     """
@@ -59,7 +59,7 @@ def read_features(paths: Sequence[Path]) -> Samples | None:
         raise UnreadableSamplesError(
             f"{parts[0][0]} holds features, and {other} something else. Take either features or images."
         )
-    widths = {tuple(None if one is None else one.shape[1] for one in part) for _, part in parts}
+    widths = {tuple(None if matrix is None else matrix.shape[1] for matrix in part) for _, part in parts}
     if len(widths) > 1:
         raise UnreadableSamplesError("The files hold features, or softmax outputs, of different widths.")
     names = [f"{path.name}[{index}]" for path, (features, _) in parts for index in range(len(features))]
@@ -98,7 +98,7 @@ def features_in(path: Path) -> tuple[Tensor, Tensor | None] | None:
 def as_matrix(path: Path, array: Array) -> Tensor:
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
         raise UnreadableSamplesError(
-            f"{path} holds {array.dtype} of shape {array.shape}. Features are {WHAT_FEATURES_ARE}; images "
+            f"{path} holds {array.dtype} of shape {array.shape}. Features are {FEATURES_FORM}; images "
             "are uint8."
         )
     with np.errstate(over="ignore"):
@@ -109,7 +109,7 @@ def as_matrix(path: Path, array: Array) -> Tensor:
 
 
 def read_arrays(path: Path) -> Mapping[str, Array]:
-    """Return the arrays of a `.npy` or `.npz` file by name; of an archive of something else, none.
+    """Return the arrays of a `.npy` or `.npz` file by name; none where it is an archive of something else.
 
     Raises:
         UnreadableSamplesError: The file is damaged.
@@ -119,7 +119,7 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
         if isinstance(loaded, np.ndarray):
             return {"": loaded}
         with loaded:
-            # With anything else in it, it is an archive of images.
+            # An archive with any other file in it is one of images.
             only_arrays = all(name.endswith(".npy") for name in loaded.zip.namelist())
             return {name: loaded[name] for name in loaded.files} if only_arrays else {}
     except Exception as error:  # NumPy, zipfile and its decompressors raise a dozen types on damaged files

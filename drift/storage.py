@@ -1,4 +1,4 @@
-"""A reference as a file: safetensors, with a version and a checksum of everything in it."""
+"""The file format of references: safetensors, with a version and a checksum of everything in it."""
 
 import hashlib
 import json
@@ -32,10 +32,10 @@ def unpack(data: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         tensors = load(data)
-        length = int.from_bytes(
-            data[:8], "little"
-        )  # of the header, which safetensors reads but does not return
-        header = json.loads(json.loads(data[8 : 8 + length]).get("__metadata__", {}).get(FORMAT, "{}"))
+        header_length = int.from_bytes(data[:8], "little")
+        # safetensors reads the header too, but does not return its metadata.
+        metadata = json.loads(data[8 : 8 + header_length]).get("__metadata__", {})
+        header = json.loads(metadata.get(FORMAT, "{}"))
     except (SafetensorError, ValueError, AttributeError) as error:
         raise InvalidReferenceError(f"{name} is damaged, or no drift reference.") from error
     if not isinstance(header, dict) or header.get("version") != VERSION:

@@ -1,4 +1,4 @@
-"""`python -m serving.client`: the command line's client, which lives above this package."""
+"""`python -m serving.client`: run cli.client, found by its name, since it stands above this package."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""The answer of the study, in words made from its numbers."""
+"""The answer of the study: sentences made from its numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,8 @@ from study.conditions import BLUR, NO_DRIFT
 from study.measure import ALPHA
 from study.reductions import Quality
 
-POWER = 0.8  # share of runs in which what counts as found is found
-CHANCE = (
-    0.55  # separation up to which a plane shows nothing; 0.5 is chance, and planes differ by some hundredths
-)
+POWER = 0.8  # share of runs in which a condition that counts as found is found
+CHANCE = 0.55  # separation up to which a plane shows nothing; chance is 0.5, give or take some hundredths
 
 
 def answer(
@@ -27,11 +25,11 @@ def answer(
     Args:
         table: What `summarise` returned.
         tests: What `measure` returned.
-        qualities: Of each reduction.
+        qualities: The quality of each reduction.
         foreign: Names of the sets of foreign images, the most telling first.
-        shown: Which condition and size the reductions show.
+        shown: The condition and size that the reductions show.
     """
-    trusted, false, asked_little = sorted_out(table)
+    trusted, false, too_few_runs = rank_by_trust(table)
     power = power_by_run(tests, trusted)
     said = [about_detectors(power)]
     if false:
@@ -39,8 +37,8 @@ def answer(
         said.append(
             f"Not to be believed, since they alarm without drift more often than chance explains: {rates}."
         )
-    if asked_little:
-        said.append(f"Not ranked, since they were asked in fewer runs: {', '.join(asked_little)}.")
+    if too_few_runs:
+        said.append(f"Not ranked, since they were asked in fewer runs: {', '.join(too_few_runs)}.")
     said.append(about_reductions(qualities, shown))
     if not power.empty:
         best = str(power.mean(axis=1).idxmax())
@@ -48,24 +46,25 @@ def answer(
     return said
 
 
-def sorted_out(table: pd.DataFrame) -> tuple[list[str], dict[str, float], list[str]]:
-    """Return detectors that can be ranked, the false alarms of those that cannot be believed, and the rest.
+def rank_by_trust(table: pd.DataFrame) -> tuple[list[str], dict[str, float], list[str]]:
+    """Return the detectors that can be ranked, those with too many false alarms, and the rest.
 
-    The rest were asked in fewer runs than the others, too few to say.
+    Those with too many false alarms come with the share of their runs without drift that alarm. The rest were
+    asked in fewer runs than the others, too few to rank them.
     """
-    trusted, false, asked_little = list[str](), dict[str, float](), list[str]()
+    trusted, false, too_few_runs = list[str](), dict[str, float](), list[str]()
     quiet = table[table["family"] == NO_DRIFT]
     for detector, rows in quiet.groupby("detector", sort=False):
-        # Batches of one run lie in each other, and so do not count as tests of their own.
+        # Smaller batches of a run are part of its larger ones, and so are no tests of their own.
         runs, rate = int(rows["runs"].max()), float(rows["alarms"].mean())
         chance = stats.binomtest(round(rate * runs), runs, ALPHA, alternative="greater").pvalue
         if chance < ALPHA / table["detector"].nunique():
             false[str(detector)] = rate
         elif runs < table["runs"].max():
-            asked_little.append(str(detector))
+            too_few_runs.append(str(detector))
         else:
             trusted.append(str(detector))
-    return trusted, false, asked_little
+    return trusted, false, too_few_runs
 
 
 def power_by_run(tests: pd.DataFrame, detectors: Sequence[str]) -> pd.DataFrame:
@@ -135,7 +134,7 @@ def about_foreign(table: pd.DataFrame, detector: str, foreign: str) -> str:
 
 
 def found_from(alarms: pd.Series) -> int | None:
-    """Return the smallest size, the index of the shares, in which a condition is found."""
+    """Return the smallest size of batch, the index of the shares, at which a condition is found."""
     found = alarms[alarms >= POWER]
     return None if found.empty else int(found.index.min())
 

@@ -1,4 +1,4 @@
-"""The conditions of the study: held-out images as they are, drifted in many ways, or of something else."""
+"""The conditions of the study: held-out images without drift, corrupted, or replaced by foreign ones."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ Draw = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of N images.
+    """Outputs of a model for N images.
 
     Attributes:
         probabilities: Softmax outputs, shape (N, K), float32.
@@ -46,7 +46,7 @@ class Outputs:
 
     @classmethod
     def of(cls, predict: Predict, images: Tensor) -> "Outputs":
-        """Return what a model says of images.
+        """Return the outputs of a model for images.
 
         Args:
             predict: The model: takes images, returns softmax outputs and features.
@@ -63,7 +63,7 @@ class Foreign:
     """Images of something else than the model was trained on.
 
     Attributes:
-        name: What they are of.
+        name: Name of the set, such as of its data set.
         images: As the model takes them, shape (N, C, H, W), uint8.
     """
 
@@ -76,12 +76,12 @@ class Condition:
     """One way in which the images of a batch differ from those of the reference, or none.
 
     Attributes:
-        name: What is done, and how strongly.
-        family: What is done.
-        level: How strongly, as a place on the family's axis; None where it has none.
+        name: Name of the condition: that of its family, with the strength.
+        family: Name of the corruption, or of another kind of drift.
+        level: Strength, as a place on the family's axis; None where it has none.
         axis: Label of that axis, with its unit; None where there is none.
         images: All images that a batch may be made of, shape (N, C, H, W), uint8.
-        outputs: What the model says of them.
+        outputs: Outputs of the model for them.
         draw: Takes the rows of the held-out images that are not in the reference, shape (k,), int64, in
             random order, and a generator; returns rows of `images`, in random order, of which a batch of m
             takes the first m.
@@ -101,7 +101,7 @@ class Corruption:
     """A corruption in several strengths.
 
     Attributes:
-        family: What is done.
+        family: Name of the corruption.
         strength: Format of a level in a condition's name.
         axis: Label of the axis on which the levels lie, with its unit.
         levels: From slight to strong.
@@ -130,11 +130,10 @@ def every_condition(
     Args:
         predict: The model: takes images, returns softmax outputs and features.
         images: Held-out images as the model takes them, shape (N, C, H, W), uint8, C is 1 or 3.
-        labels: Their classes, shape (N,), int64; None where they are not known, and what the model takes them
-            for is used instead.
-        foreign: Images of something else, each a condition of its own.
+        labels: Their classes, shape (N,), int64; None for the classes that the model predicts.
+        foreign: Sets of images of something else, each a condition of its own.
         seed: Of noise, angles and steps, which are the same in every strength but for their size.
-        families: Of the corruptions, and KNOCK_OUT, those that are wanted; all of them unless it is said.
+        families: The families that are wanted of the corruptions and KNOCK_OUT; None for all of them.
         progress: Whether to show a progress bar.
     """
     sharp = Outputs.of(predict, images)
@@ -142,20 +141,20 @@ def every_condition(
     most_frequent = int(classes.bincount().argmax())
     steps: list[Callable[[], Condition]] = [
         *(
-            partial(corrupted, predict, images, corruption, level, seed)
+            partial(corrupted_condition, predict, images, corruption, level, seed)
             for corruption in corruptions(images.shape[-2])
             for level in corruption.levels
             if families is None or corruption.family in families
         ),
         *(
-            partial(knocked_out, images, sharp, classes, most_frequent, part)
+            partial(knock_out_condition, images, sharp, classes, most_frequent, part)
             for part in KNOCKED_OUT
             if families is None or KNOCK_OUT in families
         ),
-        *(partial(stranger, predict, one) for one in foreign),
+        *(partial(foreign_condition, predict, one) for one in foreign),
     ]
-    unharmed = Condition(NO_DRIFT, NO_DRIFT, None, None, images, sharp, unchanged)
-    return [unharmed, *(step() for step in followed(steps, "conditions", len(steps), progress=progress))]
+    without_drift = Condition(NO_DRIFT, NO_DRIFT, None, None, images, sharp, unchanged)
+    return [without_drift, *(step() for step in followed(steps, "conditions", len(steps), progress=progress))]
 
 
 def corruptions(height: int) -> list[Corruption]:
@@ -173,11 +172,19 @@ def corruptions(height: int) -> list[Corruption]:
             (10.0, 50.0),
             gaussian_noise,
         ),
-        Corruption("Impulse noise", "{:g} %", "Values that are struck (%)", (1.0, 10.0), struck),
-        Corruption("Brightness", "× {:g}", "Factor of the brightness", (0.9, 0.5), lit),
-        Corruption("Contrast", "× {:g}", "Factor of the contrast", (0.9, 0.5), flattened),
+        Corruption(
+            "Impulse noise", "{:g} %", "Values that are struck (%)", (1.0, 10.0), impulse_noise_by_percent
+        ),
+        Corruption("Brightness", "× {:g}", "Factor of the brightness", (0.9, 0.5), change_brightness),
+        Corruption("Contrast", "× {:g}", "Factor of the contrast", (0.9, 0.5), change_contrast),
         Corruption("Rotation", "± {:g}°", "Largest angle (degrees)", (10.0, 60.0), rotation),
-        Corruption("Translation", "± {:g} %", "Largest step (% of height and width)", (10.0, 30.0), shoved),
+        Corruption(
+            "Translation",
+            "± {:g} %",
+            "Largest step (% of height and width)",
+            (10.0, 30.0),
+            translation_by_percent,
+        ),
     ]
 
 
@@ -185,23 +192,25 @@ def blur(images: Tensor, sigma: float, _: torch.Generator) -> Tensor:
     return gaussian_blur(images, sigma)
 
 
-def lit(images: Tensor, factor: float, _: torch.Generator) -> Tensor:
+def change_brightness(images: Tensor, factor: float, _: torch.Generator) -> Tensor:
     return brightness(images, factor)
 
 
-def flattened(images: Tensor, factor: float, _: torch.Generator) -> Tensor:
+def change_contrast(images: Tensor, factor: float, _: torch.Generator) -> Tensor:
     return contrast(images, factor)
 
 
-def struck(images: Tensor, percent: float, generator: torch.Generator) -> Tensor:
+def impulse_noise_by_percent(images: Tensor, percent: float, generator: torch.Generator) -> Tensor:
     return impulse_noise(images, percent / 100, generator)
 
 
-def shoved(images: Tensor, percent: float, generator: torch.Generator) -> Tensor:
+def translation_by_percent(images: Tensor, percent: float, generator: torch.Generator) -> Tensor:
     return translation(images, percent / 100, generator)
 
 
-def corrupted(predict: Predict, images: Tensor, corruption: Corruption, level: float, seed: int) -> Condition:
+def corrupted_condition(
+    predict: Predict, images: Tensor, corruption: Corruption, level: float, seed: int
+) -> Condition:
     generator = torch.Generator().manual_seed(seed)
     pool = torch.cat([corruption.corrupt(part, level, generator) for part in images.split(CHUNK)])
     name = f"{corruption.family}, {corruption.strength.format(level)}"
@@ -209,14 +218,14 @@ def corrupted(predict: Predict, images: Tensor, corruption: Corruption, level: f
     return Condition(name, corruption.family, level, corruption.axis, pool, outputs, unchanged)
 
 
-def knocked_out(images: Tensor, sharp: Outputs, classes: Tensor, label: int, part: str) -> Condition:
+def knock_out_condition(images: Tensor, sharp: Outputs, classes: Tensor, label: int, part: str) -> Condition:
     share = KNOCKED_OUT[part]
     name = f"{KNOCK_OUT}, {part} of class {label}"
     draw = partial(knock_out, classes, label, share)
     return Condition(name, KNOCK_OUT, share, "Share of the class left out", images, sharp, draw)
 
 
-def stranger(predict: Predict, foreign: Foreign) -> Condition:
+def foreign_condition(predict: Predict, foreign: Foreign) -> Condition:
     outputs = Outputs.of(predict, foreign.images)
     draw = partial(shuffled, len(foreign.images))
     return Condition(foreign.name, foreign.name, None, None, foreign.images, outputs, draw)
@@ -229,8 +238,8 @@ def unchanged(rest: Tensor, _: torch.Generator) -> Tensor:
 def knock_out(classes: Tensor, label: int, share: float, rest: Tensor, generator: torch.Generator) -> Tensor:
     """Return the rows without a share of one class.
 
-    Which of that class go is drawn anew: to take the first would thin them out most where small batches are
-    taken from.
+    The rows that go are drawn at random: without the first ones of the class, small batches, which are taken
+    from the beginning, would lose more of it than large ones.
 
     Args:
         classes: Of every held-out image, shape (N,), int64.

@@ -1,4 +1,4 @@
-"""One picture of what the conditions of the study look like."""
+"""The contact sheet: one picture with examples of every condition of the study."""
 
 import textwrap
 from collections.abc import Sequence

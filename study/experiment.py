@@ -14,7 +14,7 @@ from study import figures
 from study.answer import answer
 from study.conditions import BLUR, NO_DRIFT, Condition, every_condition
 from study.contact_sheet import contact_sheet
-from study.measure import SLOW, SLOW_RUNS, deal, left_for_reference, measure, summarise
+from study.measure import SLOW, SLOW_RUNS, left_for_reference, measure, split_samples, summarise
 from study.pictures import (
     Plane,
     best_reduction,
@@ -39,14 +39,8 @@ class Options:
         model: Name of a model in the BentoML store.
         samples: Held-out images in folders and files; none for those of the model's data set.
         data: Folder of the data sets.
-        ood: Images of something else; none for Fashion-MNIST.
-        ood_name: What to call them; by default the names of their files.
-        out: Folder of the report.
-        m: Sizes of batches; this and the two below are None for what `quick` says.
-        runs: How often samples are dealt out anew.
-        reductions: Names of the reductions that are shown.
-        seed: Of everything random.
-        quick: Whether to take fewer sizes, runs, conditions and reductions.
+        ood: Images of something else; None for Fashion-MNIST.
+        m: Sizes of batches. Where it, `runs` or `reductions` is None, `quick` decides.
     """
 
     model: str
@@ -67,12 +61,12 @@ class Plan:
     """How much is measured.
 
     Attributes:
-        sizes: Of batches.
-        left_out: Sizes that were asked for, and for which there are too few images.
-        n: Of the reference.
+        sizes: Sizes of batches.
+        left_out: Sizes that were asked for, but for which there are too few images.
+        n: Size of the reference.
         runs: How often samples are dealt out.
         slow_runs: The same for slow detectors.
-        reductions: Names of those that are shown.
+        reductions: Names of the reductions that are shown.
         seed: Of everything random.
     """
 
@@ -148,7 +142,7 @@ def studied(
     foreign: Sequence[str],
     remarks: Sequence[str],
 ) -> Study:
-    """Return what the tests of a plan amount to, with its figures and its answer."""
+    """Return the study that the tests of a plan make, with its figures and its answer."""
     table = summarise(tests, conditions)
     drawn, qualities = draw(plan, conditions, tests, table)
     shown = f"{conditions[shown_condition(conditions)].name}, {max(plan.sizes)} images"
@@ -165,7 +159,7 @@ def studied(
 
 
 def planned(options: Options, n_images: int) -> Plan:
-    """Return what the options ask for.
+    """Return the plan that the options ask for, as far as there are images for it.
 
     Raises:
         UnreadableSamplesError: There are too few images for any of the sizes.
@@ -187,8 +181,8 @@ def draw(
 ) -> tuple[dict[str, tuple[str, Figure]], dict[str, Quality]]:
     """Return caption and figure by name, and how good each reduction is."""
     place = shown_condition(conditions)
-    one = deal(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
-    plane = Plane(one, place, max(plan.sizes), plan.seed)
+    split = split_samples(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
+    plane = Plane(split, place, max(plan.sizes), plan.seed)
     panels, qualities = reduction_panels(plane, plan.reductions, progress=True)
     best = best_reduction(qualities)
     of_detectors = detector_panels(plane, tests, conditions[place].name, best)
@@ -231,10 +225,10 @@ def unmeasured(conditions: Sequence[Condition], sizes: Sequence[int], table: Dat
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a place where no report could be written, before all the work.
+    """Check that a report can be written to a folder, before all the work.
 
     Raises:
-        OSError: It is one.
+        OSError: It cannot.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(out))

@@ -1,4 +1,4 @@
-"""The figures of the drift study, for eyes that tell few colours apart, and at a laptop's width."""
+"""The figures of the drift study, for colour-blind readers too, and as wide as a laptop's screen."""
 
 import io
 import math
@@ -24,9 +24,9 @@ WIDTH = 12.0  # inches, which at 100 dots an inch are 1200 pixels
 DPI = 100
 ROW_HEIGHT = 3.6  # inches, of one of several rows of subplots
 COLUMNS = 3
-LETTERS = 42  # in a line, as many as a third of the width has room for
-DODGE = 0.08  # of an axis: how far lines that coincide are drawn apart, the first from the last
-TICK_GAP = 0.12  # of an axis: what the label of a tick takes up
+LETTERS = 42  # in a line, for which a third of the width has room
+DODGE = 0.08  # share of an axis by which the first and the last of lines that coincide are drawn apart
+TICK_GAP = 0.12  # share of an axis that the label of a tick takes up
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Panel:
     """One scatter plot of a reference and a batch.
 
     Attributes:
-        title: What it shows, such as the detector or the reduction.
+        title: Name of the detector or reduction that it shows.
         embedded: Points of both samples, shape (N, 2).
         is_batch: Whether each is of the batch, shape (N,), bool.
         p_value: Of the test between the two.
@@ -60,7 +60,7 @@ def detector_figure(panels: Sequence[Panel], *, title: str) -> Figure:
             axis.scatter(*points[~is_batch].T, **REFERENCE)
             axis.scatter(*points[is_batch].T, **BATCH)
             axis.set_title(fill(f"{panel.title}: p = {panel.p_value:.2g}", LETTERS))
-            axis.set(xticks=[], yticks=[])  # of an embedding, only what is near what has a meaning
+            axis.set(xticks=[], yticks=[])  # the axes of an embedding have no meaning
         finish(figure, axes[0], title, x="first dimension", y="second dimension")
     return figure
 
@@ -180,7 +180,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
             stream = io.BytesIO()
             figure.savefig(stream, format=ending, dpi=DPI, metadata=metadata)
             files[ending] = stream.getvalue()
-    for ending, data in files.items():  # not before both could be drawn
+    for ending, data in files.items():  # only once both could be drawn
         write(folder / f"{name}.{ending}", data)
 
 
@@ -202,7 +202,7 @@ def subplots(count: int, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
     """Return a figure with a grid of subplots, as many as are wanted, row by row."""
     columns = 2 if count == 4 else min(count, COLUMNS)
     rows = math.ceil(count / columns)
-    # The last part is room for the title and the legend.
+    # The 1.6 inches are room for the title and the legend.
     figure = Figure(figsize=(WIDTH, rows * ROW_HEIGHT + 1.6), dpi=DPI, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=shared, sharey=shared).flat)
     for empty in axes[count:]:
@@ -213,13 +213,13 @@ def subplots(count: int, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
 
 
 def finish(figure: Figure, of: Axes, title: str, *, x: str, y: str) -> None:
-    """Add the title, the names of the axes, and one legend for all subplots, which is that of one of them."""
+    """Add the title, the names of the axes, and the legend of one subplot as that of all."""
     figure.suptitle(title)
     for axis in figure.axes:
         axis.set_xlabel(fill(x, LETTERS))  # one below all of them would stand in the legend's place
     figure.supylabel(y)
     handles, labels = of.get_legend_handles_labels()
-    # Detectors first: lines come in the order of what draws them.
+    # The line of alpha comes last; matplotlib lists lines before error bars.
     entries = sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0] == ALPHA_LABEL)
     labels, handles = [label for label, _ in entries], [handle for _, handle in entries]
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
@@ -250,7 +250,7 @@ def draw_alarms(axis: Axes, rows: pd.DataFrame, detectors: Sequence[str], *, by:
 
 
 def spaced(places: Sequence[float]) -> list[float]:
-    """Return those of sorted places whose labels have room, the first one always."""
+    """Return the first of sorted places, and those after it whose labels have room."""
     kept: list[float] = []
     for place in places:
         if not kept or place - kept[-1] >= TICK_GAP * (places[-1] - places[0]):

@@ -1,4 +1,4 @@
-"""Pictures of the letters A to J, as images that are no digits and need no download."""
+"""Pictures of the letters A to J: foreign images that need no download."""
 
 import itertools
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Prepare = Callable[[Image.Image], npt.NDArray[np.uint8]]
 
 
 def letters(prepare: Prepare, *, count: int, seed: int) -> tuple[Tensor, list[str]]:
-    """Return pictures of the letters A to J in many fonts, and the names of the fonts that they are of.
+    """Return pictures of the letters A to J in many fonts, and the names of the fonts.
 
     Fonts and letters are as evenly mixed as the count allows; sizes, angles and places are drawn.
 
@@ -53,9 +53,9 @@ def letters(prepare: Prepare, *, count: int, seed: int) -> tuple[Tensor, list[st
 def text_fonts() -> list[Path]:
     """Return the TrueType fonts of matplotlib that are made for text, in the order of their names.
 
-    Those are the ones that have a glyph of its own for every letter of the alphabet, called by that letter.
-    The others would draw a box (DejaVu Sans Display, STIX's sizes and symbols, the last resort) or some
-    symbol (Computer Modern's symbols and extensions).
+    They have a glyph for every letter of the alphabet, named by the letter. The others would draw a box
+    (DejaVu Sans Display, STIX's sizes and symbols, the last resort) or some symbol (Computer Modern's symbols
+    and extensions).
     """
     fonts = sorted(Path(mpl.get_data_path(), "fonts", "ttf").glob("*.ttf"))
     return [font for font in fonts if is_of_text(FT2Font(str(font)))]
@@ -69,7 +69,7 @@ def draw(font: Path, letter: str, rng: np.random.Generator) -> Image.Image:
     """Return a square picture of a letter, light on dark, its size, angle and place drawn."""
     drawn_with = ImageFont.truetype(str(font), size=round(SIDE * rng.uniform(*EM)))
     left, top, right, bottom = drawn_with.getbbox(letter)
-    corner = (SIDE - left - right) / 2, (SIDE - top - bottom) / 2  # so that the ink is in the middle
+    corner = (SIDE - left - right) / 2, (SIDE - top - bottom) / 2  # puts the ink in the middle
     picture = Image.new("L", (SIDE, SIDE))
     ImageDraw.Draw(picture).text(corner, letter, fill=WHITE, font=drawn_with)
     right_step, down_step = (round(step) for step in rng.uniform(-OFFSET, OFFSET, size=2) * SIDE)

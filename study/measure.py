@@ -1,4 +1,4 @@
-"""Measuring: every detector on every condition at every size, again and again with samples dealt out anew."""
+"""The measurements: every detector on every condition at every size, in runs with samples dealt out anew."""
 
 import time
 import warnings
@@ -22,20 +22,20 @@ from study.conditions import Condition, Outputs
 
 ALPHA = 0.05
 LENGTHSCALE_SHARE = 0.1
-SLOW_RUNS = 3  # of a detector that takes seconds for one p-value
+SLOW_RUNS = 3  # runs of a detector that takes seconds for one p-value
 
 
 @dataclass(frozen=True)
-class Deal:
-    """How the samples of one run are dealt out.
+class Split:
+    """The samples of one run, dealt out to their uses.
 
     Attributes:
         run: Its number, from 0.
         seed: Of everything random in it.
-        reference: What the model says of the reference, n samples.
+        reference: Outputs of the model for the reference, n samples.
         lengthscale_sample: Features of samples that only give the lengthscale, shape (k, d).
         max_batch: The largest size of a batch.
-        batches: What the model says of a batch of each condition: of that size, where there are enough.
+        batches: Outputs for a batch of each condition, of max_batch images where there are enough.
     """
 
     run: int
@@ -57,44 +57,46 @@ class Deal:
         )
 
 
-Test = Callable[[Deal, Outputs], tuple[float, float]]
+Test = Callable[[Split, Outputs], tuple[float, float]]
 
 
 def mmd_test(kernel: CollectionName) -> Test:
-    def test(one: Deal, batch: Outputs) -> tuple[float, float]:
-        result = mmd_permutation_test(one.fitted, batch.features, kernel=kernel)
+    def test(split: Split, batch: Outputs) -> tuple[float, float]:
+        result = mmd_permutation_test(split.fitted, batch.features, kernel=kernel)
         return result.score, result.p_value
 
     return test
 
 
-def softmax_ks_test(one: Deal, batch: Outputs) -> tuple[float, float]:
-    result = ks_test(one.reference.probabilities, batch.probabilities)
+def softmax_ks_test(split: Split, batch: Outputs) -> tuple[float, float]:
+    result = ks_test(split.reference.probabilities, batch.probabilities)
     return result.score, result.p_value
 
 
-def predicted_label_test(one: Deal, batch: Outputs) -> tuple[float, float]:
+def predicted_label_test(split: Split, batch: Outputs) -> tuple[float, float]:
     result = label_shift_test(
-        one.reference.probabilities.argmax(dim=1),
+        split.reference.probabilities.argmax(dim=1),
         batch.probabilities.argmax(dim=1),
         n_classes=batch.probabilities.shape[1],
-        seed=one.seed,
+        seed=split.seed,
     )
     return result.score, result.p_value
 
 
-def torchdrift_mmd_test(one: Deal, batch: Outputs) -> tuple[float, float]:
-    torch.manual_seed(one.seed)  # of its permutations
+def torchdrift_mmd_test(split: Split, batch: Outputs) -> tuple[float, float]:
+    torch.manual_seed(split.seed)  # draws the permutations
     detector = KernelMMDDriftDetector()
-    score, p_value = detector.predict_shift_from_features(one.reference.features, batch.features, True, True)
+    score, p_value = detector.predict_shift_from_features(
+        split.reference.features, batch.features, True, True
+    )
     return score.item(), p_value.item()
 
 
-def torchdrift_ks_test(one: Deal, batch: Outputs) -> tuple[float, float]:
+def torchdrift_ks_test(split: Split, batch: Outputs) -> tuple[float, float]:
     detector = KSDriftDetector()
-    detector.fit(one.reference.probabilities)
+    detector.fit(split.reference.probabilities)
     score, p_value = detector.predict_shift_from_features(
-        one.reference.probabilities, batch.probabilities, True, True
+        split.reference.probabilities, batch.probabilities, True, True
     )
     return score.item(), float(p_value)
 
@@ -112,8 +114,10 @@ DETECTORS: Mapping[str, Test] = {
 SLOW = ("TorchDrift MMD",)
 
 
-def deal(conditions: Sequence[Condition], *, sizes: Sequence[int], n: int, run: int, seed: int) -> Deal:
-    """Deal the held-out images of the first condition out: to the lengthscale, the reference, the batches."""
+def split_samples(
+    conditions: Sequence[Condition], *, sizes: Sequence[int], n: int, run: int, seed: int
+) -> Split:
+    """Deal out the held-out images of the first condition to lengthscale, reference and batches of a run."""
     sharp = conditions[0].outputs
     size = len(sharp.features)
     fixed = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
@@ -126,7 +130,7 @@ def deal(conditions: Sequence[Condition], *, sizes: Sequence[int], n: int, run: 
         condition.outputs.take(condition.draw(others[n:], generator)[: max(sizes)])
         for condition in conditions
     ]
-    return Deal(run, seed + run, sharp.take(others[:n]), sharp.features[lengthscale], max(sizes), batches)
+    return Split(run, seed + run, sharp.take(others[:n]), sharp.features[lengthscale], max(sizes), batches)
 
 
 def left_for_reference(n_held_out: int, sizes: Sequence[int]) -> int:
@@ -156,19 +160,19 @@ def measure(
         seed: Of everything random.
         progress: Whether to show a progress bar.
     """
-    deals = [deal(conditions, sizes=sizes, n=n, run=run, seed=seed) for run in range(runs)]
+    splits = [split_samples(conditions, sizes=sizes, n=n, run=run, seed=seed) for run in range(runs)]
     names = [condition.name for condition in conditions]
-    enough = [min(len(one.batches[index].features) for one in deals) for index in range(len(names))]
+    enough = [min(len(split.batches[index].features) for split in splits) for index in range(len(names))]
     fast = [name for name in DETECTORS if name not in SLOW]
     # The slow ones first, so that no core waits for the last of them at the end.
     tasks = [
-        delayed(run_tests)(one, {names[index]: index}, enough, sizes, SLOW)
-        for one in deals[:slow_runs]
+        delayed(run_tests)(split, {names[index]: index}, enough, sizes, SLOW)
+        for split in splits[:slow_runs]
         for index in range(len(conditions))
     ]
     tasks += [
-        delayed(run_tests)(one, {name: index for index, name in enumerate(names)}, enough, sizes, fast)
-        for one in deals
+        delayed(run_tests)(split, {name: index for index, name in enumerate(names)}, enough, sizes, fast)
+        for split in splits
     ]
     rows = list[dict[str, object]]()
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
@@ -188,7 +192,7 @@ def in_order(conditions: Sequence[str]) -> Callable[[pd.Series], pd.Series]:
 
 
 def run_tests(
-    one: Deal,
+    split: Split,
     places: Mapping[str, int],
     enough: Sequence[int],
     sizes: Sequence[int],
@@ -196,23 +200,23 @@ def run_tests(
 ) -> list[dict[str, object]]:
     """Return a row for each test of some conditions of a run."""
     if not set(SLOW) & set(detectors):
-        one.fitted  # noqa: B018 - which takes a while, and is in no test's time
+        split.fitted  # noqa: B018 - fitting takes a while, and no test's time is to include it
     return [
-        {"condition": name, "detector": detector, "m": m, "run": one.run, **found}
+        {"condition": name, "detector": detector, "m": m, "run": split.run, **found}
         for name, index in places.items()
         for m in sizes
         if enough[index] >= m
-        for detector, found in timed_tests(one, one.batches[index], m, detectors)
+        for detector, found in timed_tests(split, split.batches[index], m, detectors)
     ]
 
 
 def timed_tests(
-    one: Deal, batch: Outputs, m: int, detectors: Sequence[str]
+    split: Split, batch: Outputs, m: int, detectors: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, float]]]:
     part = batch.take(torch.arange(m))
     for detector in detectors:
         start = time.perf_counter()
-        score, p_value = DETECTORS[detector](one, part)
+        score, p_value = DETECTORS[detector](split, part)
         yield detector, {"score": score, "p_value": p_value, "seconds": time.perf_counter() - start}
 
 

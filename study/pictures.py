@@ -9,16 +9,16 @@ from torch import Tensor
 from drift.progress import followed
 from study.conditions import BLUR, Condition
 from study.figures import Panel
-from study.measure import DETECTORS, Deal
+from study.measure import DETECTORS, Split
 from study.reductions import Quality, embed, quality, two_sample_p_value
 
-SHOWN_OF_REFERENCE = 300  # more points hide each other, and take the reductions long
-OF_SOFTMAX = ("KS", "label shift", "TorchDrift KS")  # detectors that look at what the model says
-SMALLEST = 1e-12  # softmax output that is told from zero
+SHOWN_OF_REFERENCE = 300  # more points hide each other, and slow the reductions down
+OF_SOFTMAX = ("KS", "label shift", "TorchDrift KS")  # detectors that look at softmax outputs
+SMALLEST = 1e-12  # smaller softmax outputs count as this, since zero has no logarithm
 
 
 def shown_condition(conditions: Sequence[Condition]) -> int:
-    """Return the place of the condition that is shown: blur of the second strength, slight but visible."""
+    """Return the index of the condition that is shown: blur of the second strength, slight but visible."""
     blurs = [place for place, condition in enumerate(conditions) if condition.family == BLUR]
     return blurs[min(1, len(blurs) - 1)]
 
@@ -26,11 +26,11 @@ def shown_condition(conditions: Sequence[Condition]) -> int:
 class Plane:
     """Reference and batch of one condition and run, and their embeddings by name of reduction."""
 
-    def __init__(self, one: Deal, place: int, m: int, seed: int) -> None:
-        self.reference = one.reference.take(
-            torch.arange(min(SHOWN_OF_REFERENCE, len(one.reference.features)))
+    def __init__(self, split: Split, place: int, m: int, seed: int) -> None:
+        self.reference = split.reference.take(
+            torch.arange(min(SHOWN_OF_REFERENCE, len(split.reference.features)))
         )
-        self.batch = one.batches[place].take(torch.arange(min(m, len(one.batches[place].features))))
+        self.batch = split.batches[place].take(torch.arange(min(m, len(split.batches[place].features))))
         self.seed = seed
         self.is_batch = torch.arange(len(self.reference.features) + len(self.batch.features)) >= len(
             self.reference.features
@@ -65,10 +65,10 @@ def detector_panels(plane: Plane, tests: pd.DataFrame, condition: str, reduction
 
     Args:
         plane: Reference and batch.
-        tests: What `measure` found.
+        tests: The result of `measure`.
         condition: The name of the condition.
-        reduction: What brings the features to two dimensions. Softmax outputs lie in corners, so that
-            PCA of their logarithms shows more.
+        reduction: Name of the reduction of the features. Of softmax outputs, which lie in corners, PCA of
+            their logarithms is shown.
     """
     first = tests[(tests["condition"] == condition) & (tests["run"] == 0)]
     largest = first[first["m"] == first["m"].max()].set_index("detector")["p_value"]
@@ -84,5 +84,5 @@ def detector_panels(plane: Plane, tests: pd.DataFrame, condition: str, reduction
 
 
 def best_reduction(qualities: Mapping[str, Quality]) -> str:
-    """Return the reduction that separates the two best; of equals, the one that is truest to the features."""
+    """Return the reduction with the best separation, and of equals the one with the best trustworthiness."""
     return max(qualities, key=lambda name: (qualities[name].separation, qualities[name].trustworthiness))

@@ -1,4 +1,4 @@
-"""Ways to see features in two dimensions, and how much of them, and of drift, is still to be seen there."""
+"""Reductions of features to two dimensions, and how well these still show the features and the drift."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,11 +20,10 @@ from torch import Tensor
 
 from drift.errors import (
     BatchTooSmallError,
+    DriftError,
     FeatureShapeError,
     FeatureTypeError,
-    MissingPackageError,
     NonFiniteFeaturesError,
-    UnknownReductionError,
 )
 from drift.reference import Reference
 from drift.two_sample.mmd import mmd_permutation_test
@@ -35,8 +34,16 @@ PERPLEXITY = 30
 QUALITY_NEIGHBOURS = 10
 
 
+class UnknownReductionError(DriftError):
+    """There is no such reduction to two dimensions."""
+
+
+class MissingPackageError(DriftError):
+    """The reduction needs a package that is not installed."""
+
+
 class Estimator(Protocol):
-    """What scikit-learn and umap-learn reduce dimensions with."""
+    """A reduction of scikit-learn or umap-learn."""
 
     def fit_transform(self, X: Any) -> Any:  # noqa: N803 # the name that scikit-learn gave it
         """Return the points (N, d) in two dimensions, (N, 2)."""
@@ -103,7 +110,7 @@ EXTRAS = {"UMAP": ("umap", "umap-learn")}
 
 @dataclass(frozen=True)
 class Quality:
-    """How well two dimensions show what there is to see in many.
+    """How well an embedding in two dimensions shows the features.
 
     Attributes:
         trustworthiness: Whether neighbours in the plane are neighbours in the features, from 0 to 1; about
@@ -125,8 +132,8 @@ def available() -> tuple[list[str], list[str]]:
 def embed(name: str, features: Tensor, seed: int) -> Tensor:
     """Return features in two dimensions.
 
-    The scale of the features does not matter. Their order neither, but by chance: the reduction gets them
-    shuffled, so that it cannot tell the samples apart by where in `features` they stand.
+    Neither the scale of the features nor their order matters: the reduction gets them shuffled, and cannot
+    tell the two samples apart by their places.
 
     Args:
         name: One of `REDUCTIONS`.
@@ -149,19 +156,19 @@ def embed(name: str, features: Tensor, seed: int) -> Tensor:
     if (features == features[0]).all():  # no direction to find, and t-SNE would crash on looking for one
         return embedded
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))
-    # Sizes near one: those near the end of what float32 can hold overflow or vanish when they are squared.
+    # Scaled to near one, since the squares of the largest and smallest float32 would overflow or vanish.
     rows = features.detach().double()
     rows = rows - rows.mean(dim=0)
     rows /= rows.abs().max()
     threads = torch.get_num_threads()
     try:
         with warnings.catch_warnings():
-            # About graphs in several parts and singular matrices, which are no one's mistake: features that
-            # ReLU makes are often equal. How far the picture can be trusted, `quality` says.
+            # Graphs in several parts and singular matrices are nobody's mistake: features after a ReLU are
+            # often equal. `quality` says how far the picture can be trusted.
             warnings.simplefilter("ignore")
             points = REDUCTIONS[name](len(rows), seed).fit_transform(rows[order].numpy())
     finally:
-        torch.set_num_threads(threads)  # UMAP sets them for the whole process, to as many as there are cores
+        torch.set_num_threads(threads)  # UMAP sets this for the whole process
     embedded[order] = torch.as_tensor(points).float()
     return embedded
 
@@ -184,7 +191,7 @@ def quality(features: Tensor, embedded: Tensor, is_batch: Tensor) -> Quality:
     check_labels(embedded, is_batch)
     if len(features) != len(embedded):
         raise FeatureShapeError(f"There are {len(features)} samples, but {len(embedded)} points of them.")
-    # It looks at fewer than half of the points.
+    # Trustworthiness is defined for fewer neighbours than half of the points.
     neighbours = min(QUALITY_NEIGHBOURS, (len(features) - 1) // 2)
     trusted = trustworthiness(features.double().numpy(), embedded.double().numpy(), n_neighbors=neighbours)
     return Quality(float(trusted), separation(embedded, is_batch))
@@ -211,7 +218,7 @@ def separation(embedded: Tensor, is_batch: Tensor) -> float:
     distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     distances.fill_diagonal_(torch.inf)
     counts = torch.where(is_batch, is_batch.sum(), (~is_batch).sum())  # in each point's own sample, (N,)
-    neighbours = min(QUALITY_NEIGHBOURS, int(counts.min()) - 1)  # so that all can be of the own sample
+    neighbours = min(QUALITY_NEIGHBOURS, int(counts.min()) - 1)  # all of them can be of the own sample
     near = distances <= distances.kthvalue(neighbours, dim=1, keepdim=True).values  # (N, N)
     of_own = is_batch[:, None] == is_batch  # (N, N)
     own = (near & of_own).sum(dim=1) / (counts - 1)

@@ -1,4 +1,4 @@
-"""The report: one page with everything in it, the same as text, the tables as CSV, the figures as files."""
+"""The report: a page that holds everything, the same as text, and its tables and figures as files."""
 
 import base64
 import os
@@ -19,14 +19,14 @@ from study.reductions import Quality
 
 @dataclass(frozen=True)
 class Study:
-    """What was found, and what a reader has to know of how.
+    """The results of a study, and what a reader has to know of how they were found.
 
     Attributes:
-        facts: What was measured with what, by its name.
-        answer: The answer, a paragraph each.
-        table: What `summarise` returned.
-        tests: What `measure` returned.
-        qualities: Of each reduction.
+        facts: Model, images, sizes and seed, by their names.
+        answer: The answer, in paragraphs.
+        table: The result of `summarise`.
+        tests: The result of `measure`.
+        qualities: The quality of each reduction.
         figures: Caption and figure by the name of the file.
         remarks: What was left out, and why.
     """

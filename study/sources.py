@@ -18,9 +18,9 @@ from vision.models.classifier import Classifier
 
 FEWEST = 100  # images in the reference
 LETTERS = 500
-ENOUGH = 2000  # images of something else
+ENOUGH = 2000  # images of something else, among which every run finds others
 FASHION, DRAWN = "Fashion-MNIST", "letters A to J"
-TAKEN = {NO_DRIFT, KNOCK_OUT, DRAWN, *(one.family for one in corruptions(1))}
+RESERVED_NAMES = {NO_DRIFT, KNOCK_OUT, DRAWN, *(one.family for one in corruptions(1))}
 
 
 def predictor(classifier: Classifier) -> Predict:
@@ -34,10 +34,10 @@ def predictor(classifier: Classifier) -> Predict:
 def held_out(
     paths: Sequence[Path], data_folder: Path, classifier: Classifier, *, progress: bool
 ) -> tuple[Tensor, Tensor | None, str, list[str]]:
-    """Return images (N, C, H, W) that the model has not seen in training, labels, what they are, and remarks.
+    """Return images (N, C, H, W) that the model has not seen in training, their labels, source and remarks.
 
     Raises:
-        UnreadableSamplesError: None are named, and the model's data set is not known or out of reach.
+        UnreadableSamplesError: There are no paths, and the model's data set is not known or out of reach.
     """
     if paths:
         seen = embed_images(paths, classifier, progress=progress)
@@ -84,7 +84,7 @@ def foreign_images(
     seed: int,
     progress: bool,
 ) -> tuple[list[Foreign], list[str]]:
-    """Return images of something else, as the model takes them, and what is to be said of those left out.
+    """Return sets of images of something else, as the model takes them, and remarks on those left out.
 
     Raises:
         UnreadableSamplesError: They cannot be used, or have the name of another condition.
@@ -97,7 +97,7 @@ def foreign_images(
     sets, remarks = list[Foreign](), list[str]()
     if paths:
         name = name or ", ".join(path.stem for path in paths)
-        if name in TAKEN:
+        if name in RESERVED_NAMES:
             raise UnreadableSamplesError(f"{name!r} is another condition's name. Give one with --ood-name.")
         seen = embed_images(paths, classifier, progress=progress)
         sets.append(Foreign(name, thinned(seen.inputs)))
@@ -113,7 +113,7 @@ def foreign_images(
 
 
 def thinned(images: Tensor) -> Tensor:
-    """Return at most as many images as the runs can tell apart, evenly taken from all."""
+    """Return at most ENOUGH of the images, evenly taken from all."""
     return images[:: -(-len(images) // ENOUGH)]
 
 

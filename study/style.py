@@ -1,4 +1,4 @@
-"""How the figures of the drift study look: told apart by more than colour, and the same for every user."""
+"""The style of the figures: lines that differ by more than colour, and no setting of the user's own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from typing import Any
 
 import matplotlib as mpl
 
-# Okabe & Ito, Color Universal Design (2008), but for its yellow, which is faint on white and grey here;
-# and brown, to make nine. The first are the easiest to tell apart.
+# Okabe & Ito, Color Universal Design (2008), with grey in place of its yellow, which is faint on white, and
+# with a brown. The first are the easiest to tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#000000", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#7a4b16")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 LINES = ("-", "--", "-.", (0, (1, 1.2)))
@@ -15,9 +15,9 @@ POINT: dict[str, Any] = {"s": 22, "linewidths": 0}
 REFERENCE = POINT | {"label": "reference", "color": COLOURS[0], "marker": "o", "alpha": 0.45}
 BATCH = POINT | {"label": "batch", "color": COLOURS[1], "marker": "^", "alpha": 0.75}
 
-# What a user's own matplotlibrc says would make another picture of the same study.
-STYLE: Any = {  # whose type has every setting's name in it
-    "font.family": "DejaVu Sans",  # which matplotlib ships
+# A user's own matplotlibrc would make another picture of the same study.
+STYLE: Any = {  # matplotlib's type for this lists the name of every setting
+    "font.family": "DejaVu Sans",  # shipped with matplotlib
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.labelsize": 12,
@@ -39,7 +39,7 @@ STYLE: Any = {  # whose type has every setting's name in it
     "text.usetex": False,
     "savefig.facecolor": "auto",
     "savefig.bbox": None,
-    "svg.fonttype": "path",  # so that letters look the same where the font is not installed
+    "svg.fonttype": "path",  # letters look the same where the font is not installed
     "svg.hashsalt": "drift study",  # instead of a random one
 }
 
@@ -52,7 +52,7 @@ def styled() -> Iterator[None]:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Return colour, line and marker, which are others for each of the first 36 lines."""
+    """Return colour, line and marker; no two of the first 36 lines have the same."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKERS[index % len(MARKERS)],

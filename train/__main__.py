@@ -1,4 +1,4 @@
-"""`python -m train`: the command line, which lives above this package and is found when it is run."""
+"""`python -m train`: run cli.train, found by its name, since the command line stands above this package."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""Ways in which images drift: what is done to images to see whether a detector finds it.
+"""Corruptions of images, to see whether a detector finds them.
 
 The results are those of torchvision, which takes seconds to load and is not in the image of the service.
 """
@@ -19,8 +19,8 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
         images: Shape (N, C, H, W), uint8.
         sigma: Standard deviation of the blur, in pixels, positive.
     """
-    # What lies beyond three standard deviations is a quarter of a percent; and a reflected border is at most
-    # as wide as the image.
+    # Beyond three standard deviations lies a quarter of a percent; and a reflected border is at most as wide
+    # as the image.
     reach = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)
     steps = torch.linspace(-reach, reach, 2 * reach + 1)
     weights = steps.div(sigma).square().mul(-0.5).softmax(dim=0)

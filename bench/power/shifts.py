@@ -17,8 +17,8 @@ from study.conditions import (
     Outputs,
     Predict,
     blur,
+    foreign_condition,
     knock_out,
-    stranger,
     unchanged,
 )
 from train.data import Digits, fetch_fashion_mnist
@@ -72,7 +72,7 @@ def every_shift(
         draw = partial(knock_out, digits.labels, KNOCKED_OUT_CLASS, share)
         yield Condition(f"knock-out, {strength}", "knock-out", share, "of a class", images, sharp, draw)
     if foreign:
-        yield stranger(predict, foreign)
+        yield foreign_condition(predict, foreign)
 
 
 def fetch_fashion(folder: Path) -> Foreign:

@@ -1,4 +1,4 @@
-"""Kernels and distances, in whole numbers: every kernel value is rounded to a multiple of 2⁻²⁰.
+"""Kernels and distances. Every kernel value is rounded to a whole multiple of 2⁻²⁰.
 
 Sums of such values are exact in float64, in whatever order and on however many threads they are made. So two
 permutations whose scores are equal are seen to be equal, and the p-value is the same on every machine; the
@@ -15,7 +15,7 @@ from torchdrift.detectors.mmd import ExpKernel, GaussianKernel, RationalQuadrati
 
 from drift.errors import UnknownKernelError
 
-UNIT = 2**20  # what kernel values are multiplied with before they are rounded
+UNIT = 2**20  # the factor of kernel values before they are rounded
 LOG_UNIT = torch.tensor(math.log(UNIT), dtype=torch.float64)
 
 KernelName = Literal["gaussian", "exponential", "rational_quadratic"]
@@ -91,7 +91,7 @@ def make_kernel(kernel: str | TorchDriftKernel, lengthscale: float) -> Kernel:
         UnknownKernelError: It is none of these, or its lengthscale is not positive.
     """
     if isinstance(kernel, str):
-        return Kernel(cast("KernelName", kernel), lengthscale)  # which it checks
+        return Kernel(cast("KernelName", kernel), lengthscale)  # Kernel checks the name.
     for name, torchdrift_kernel in TORCHDRIFT.items():
         if type(kernel) is torchdrift_kernel:
             own = getattr(kernel, "lengthscale", None)
@@ -103,7 +103,7 @@ def make_kernel(kernel: str | TorchDriftKernel, lengthscale: float) -> Kernel:
 
 
 def aggregate(lengthscale: float) -> tuple[Kernel, ...]:
-    """Return the kernels that the aggregated test looks through at once, the plain Gaussian first."""
+    """Return the kernels of the aggregated test, the plain Gaussian first."""
     return tuple(Kernel(name, lengthscale).times(multiple) for name in AGGREGATED for multiple in MULTIPLES)
 
 
@@ -137,8 +137,8 @@ class Points:
     def of(cls, features: Tensor, centre: Tensor) -> "Points":
         """Return features (n, d) as points around a centre (d,), such as their mean, to round little."""
         rows = features.double() - centre
-        # A product of d + 2 terms is off by at most this part of |x|² + |y|². Taken off beforehand, it makes
-        # the distance between equal points exactly zero, and no distance negative once cut off there.
+        # Rounding moves a product of d + 2 terms by at most this share of |x|² + |y|². Subtracted beforehand,
+        # it leaves the distance of equal points negative or zero, and relu_ makes it exactly zero.
         slack = 2 * (rows.shape[1] + 2) * torch.finfo(torch.float64).eps
         norms = rows.square().sum(dim=1, keepdim=True).mul_(1 - slack)
         ones = torch.ones_like(norms)

@@ -12,11 +12,11 @@ from drift.errors import BatchTooSmallError, FeatureShapeError, FeatureTypeError
 
 @dataclass(frozen=True)
 class KSResult:
-    """The outcome of one test for each dimension.
+    """The outcome of a test of each dimension.
 
     Attributes:
         score: The largest distance D of all dimensions.
-        p_value: That of the largest distance times the number of dimensions, at most 1.
+        p_value: The p-value of the largest distance times the number of dimensions, at most 1.
         dimension: Where the distance is largest.
         distances: D of each dimension, shape (K,), float64.
     """
@@ -51,7 +51,7 @@ def ks_test(reference: Tensor, batch: Tensor) -> KSResult:
     distances = ks_distances(reference, batch)
     dimension = int(distances.argmax())
     with warnings.catch_warnings():
-        # It says so where the exact p-value is out of reach and the asymptotic one is taken.
+        # scipy warns where the exact p-value is out of reach and it takes the asymptotic one.
         warnings.filterwarnings("ignore", message="ks_2samp", category=RuntimeWarning)
         p_value = stats.ks_2samp(reference[:, dimension].numpy(), batch[:, dimension].numpy()).pvalue
     corrected = min(1.0, float(p_value) * len(distances))
@@ -69,7 +69,7 @@ def ks_distances(reference: Tensor, batch: Tensor) -> Tensor:
 
 
 def check_samples(reference: Tensor, batch: Tensor) -> None:
-    """Refuse two samples that cannot be compared.
+    """Check that two samples can be compared.
 
     Raises:
         DriftError: As `ks_test`.

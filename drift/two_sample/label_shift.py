@@ -1,4 +1,4 @@
-"""Label shift: whether the classes that a model predicts come in other shares than they did."""
+"""Label shift: χ² test of whether a model predicts the classes in the shares that it did before."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 from drift.errors import BatchTooSmallError, FeatureShapeError, FeatureTypeError
 
 TABLES_AT_A_TIME = 100
-TIE = 1e-9  # relative; what separates equal tables is rounding, and it is far less than this
+TIE = 1e-9  # relative; rounding separates the χ² of equal tables by far less
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class LabelShiftResult:
             least the observed one.
         n_permutations: Tables drawn; the smallest possible p-value is 1 / (n_permutations + 1).
         expected: How many of the batch each class would have if nothing had moved, shape (K,), float64.
-        observed: How many it has, shape (K,), int64.
+        observed: How many of the batch each class has, shape (K,), int64.
         residuals: By how many standard deviations each class is off, shape (K,), float64; zero for a class
             that neither sample has.
     """
@@ -56,7 +56,7 @@ def label_shift_test(
         batch: Predicted classes of the batch, shape (m,), m at least 2.
         n_classes: K.
         n_permutations: Random tables; the smallest p-value is 1 / (n_permutations + 1).
-        seed: Which tables.
+        seed: Of the tables.
         checkpoint: Called before every few tables; what it raises ends the test.
 
     Raises:
@@ -82,7 +82,7 @@ def label_shift_test(
 
     score = chi_squared(observed.numpy()[seen], expected.numpy()[seen], n, m).item()
     reached = 0
-    for start in range(0, n_permutations, TABLES_AT_A_TIME):  # all may take hundreds of megabytes
+    for start in range(0, n_permutations, TABLES_AT_A_TIME):  # all at once may take hundreds of MB
         checkpoint()
         drawn = tables.rvs(min(TABLES_AT_A_TIME, n_permutations - start))  # (some, 2, seen)
         permuted = chi_squared(drawn[:, 1], expected.numpy()[seen], n, m)  # (some,)
@@ -107,7 +107,7 @@ def chi_squared(
 
 
 def check_classes(classes: Tensor, n_classes: int) -> None:
-    """Refuse what are no predicted classes.
+    """Check that a tensor holds predicted classes.
 
     Raises:
         DriftError: As `label_shift_test`.

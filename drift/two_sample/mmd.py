@@ -52,10 +52,8 @@ def mmd_permutation_test(
         reference: Fitted reference of n samples in d dimensions.
         batch: Features to test, shape (m, d), 2 ≤ m ≤ reference.max_batch.
         kernel: Which kernel; `aggregate` looks through several of several lengthscales at once.
-        n_permutations: Permutations of the pooled sample, the first of those that the reference holds; all of
-            them, unless it is said.
-        checkpoint: Called before each kernel, of which one takes up to a second or so; what it raises ends
-            the test.
+        n_permutations: How many of the permutations that the reference holds to take; None for all.
+        checkpoint: Called before each kernel, which takes up to about a second; what it raises ends the test.
 
     Raises:
         BatchTooSmallError: m < 2.
@@ -72,12 +70,12 @@ def mmd_permutation_test(
     """
     kernels = reference.collection(kernel)
     count = reference.check_count(n_permutations)
-    points = place(reference, batch)
+    points = as_points(reference, batch)
     permutations = reference.permutations(len(points), count)
     scores, statistics = [], []
-    for one, across, within in kernel_values(kernels, reference, points):
+    for member, across, within in kernel_values(kernels, reference, points):
         checkpoint()
-        sums = reference.sums[one]
+        sums = reference.sums[member]
         crossing, touching = crossing_sums(permutations, across)
         from_reference = across.sum(dim=0)
         scores.append(unbiased_mmd(sums, from_reference, within))
@@ -106,8 +104,8 @@ def mmd_score(reference: Reference, batch: Tensor, *, kernel: CollectionName = D
         DriftError: As `mmd_permutation_test`.
     """
     first = reference.collection(kernel)[:1]
-    ((one, across, within),) = kernel_values(first, reference, place(reference, batch))
-    return unbiased_mmd(reference.sums[one], across.sum(dim=0), within)
+    ((member, across, within),) = kernel_values(first, reference, as_points(reference, batch))
+    return unbiased_mmd(reference.sums[member], across.sum(dim=0), within)
 
 
 def kernel_values(
@@ -125,16 +123,16 @@ def kernel_values(
 
 
 def crossing_sums(permutations: Permutations, across: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sums over each permutation's part of the reference and its part of the batch, or all of it.
+    """Return kernel sums over each permutation's part of the reference and of the batch.
 
-    All three ways give the same whole numbers; they differ in how long they take.
+    All three ways to compute them give the same whole numbers; they differ in how long they take.
 
     Args:
         permutations: Permutations for a batch of m.
         across: Kernel values of reference and batch, shape (n, m).
 
     Returns:
-        Two sums, both of shape (B,).
+        Sums with the permutation's part of the batch, and with the whole batch, both of shape (B,).
     """
     n, m = across.shape
     chosen, prefix = permutations.chosen, permutations.prefix
@@ -214,8 +212,8 @@ def witness(reference: Reference, batch: Tensor, *, kernel: Kernel | None = None
     Args:
         reference: Fitted reference of n samples in d dimensions.
         batch: Features, shape (m, d), m at least 2.
-        kernel: One that the reference was fitted with, such as the strongest of a test; the Gaussian one,
-            unless it is said.
+        kernel: A kernel that the reference was fitted with, such as the strongest of a test; None for the
+            Gaussian one.
 
     Raises:
         DriftError: As `mmd_permutation_test`.
@@ -223,14 +221,14 @@ def witness(reference: Reference, batch: Tensor, *, kernel: Kernel | None = None
     Source:
         The witness function of Gretton et al., A Kernel Two-Sample Test, JMLR 13 (2012), section 2.3.
     """
-    points = place(reference, batch)
+    points = as_points(reference, batch)
     n, m = len(reference), len(points)
-    one = kernel or reference.collection("gaussian")[0]
-    ((_, across, within),) = kernel_values([one], reference, points)
+    chosen = kernel or reference.collection("gaussian")[0]
+    ((_, across, within),) = kernel_values([chosen], reference, points)
     return (within.sum(dim=1) / (m - 1) - across.sum(dim=0) / n) / UNIT
 
 
-def place(reference: Reference, batch: Tensor) -> Points:
+def as_points(reference: Reference, batch: Tensor) -> Points:
     """Return a batch as points around the reference's centre.
 
     Raises:
@@ -242,7 +240,7 @@ def place(reference: Reference, batch: Tensor) -> Points:
 
 
 def check_features(reference: Reference, features: Tensor) -> None:
-    """Refuse features that cannot be compared with the reference's.
+    """Check that features can be compared with the reference's.
 
     Raises:
         DriftError: As `mmd_permutation_test`.
@@ -259,7 +257,7 @@ def check_features(reference: Reference, features: Tensor) -> None:
 
 
 def check_size(reference: Reference, m: int) -> None:
-    """Refuse a size of batch that the reference has no permutations for.
+    """Check that the reference has permutations for a size of batch.
 
     Raises:
         DriftError: As `mmd_permutation_test`.

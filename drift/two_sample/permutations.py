@@ -1,4 +1,4 @@
-"""The permutation bank: what of every permutation depends on the reference alone, computed once.
+"""The permutation bank: the part of every permutation that depends on the reference alone, computed once.
 
 A permutation of the pooled sample calls m of its n + m rows the batch: k of the batch's own and m - k of the
 reference's, k being hypergeometric. The bank keeps a random order of the reference for each permutation; a
@@ -20,14 +20,14 @@ from drift.two_sample.kernels import UNIT, Kernel, Points
 BLOCK = 128  # rows whose kernel values are in the processor's cache at a time
 
 with warnings.catch_warnings():
-    # torch says once per process that sparse matrices are in beta. Here it says so, to nobody.
+    # torch warns once per process that sparse matrices are in beta. This lets it do so unseen.
     warnings.filterwarnings("ignore", message="Sparse ")
     torch.sparse_csr_tensor([0, 0], [], [], size=(1, 1))
 
 
 @dataclass(frozen=True)
 class PermutationBank:
-    """What is drawn of B permutations for every batch size, before any batch is seen.
+    """B permutations for every batch size, as far as they can be drawn before any batch is seen.
 
     Attributes:
         orders: Random orders of the reference, the first J samples of each, shape (B, J), int32.
@@ -52,7 +52,7 @@ class PermutationBank:
         )
 
     def fits(self, n: int) -> bool:
-        """Say whether every permutation takes samples that a reference of n has."""
+        """Return whether every permutation takes samples that a reference of n has."""
         sizes = torch.arange(len(self.of_batch))[:, None]
         of_reference = sizes - self.of_batch
         return (
@@ -77,7 +77,7 @@ class PermutationBank:
         width = min(m, self.orders.shape[1])
         orders, of_batch = self.orders[:count, :width], self.of_batch[m, :count].long()
         kept = torch.arange(width) < (m - of_batch)[:, None]  # (count, width)
-        columns = torch.from_numpy(orders.numpy()[kept.numpy()])  # torch's own takes ten times as long
+        columns = torch.from_numpy(orders.numpy()[kept.numpy()])  # torch's indexing takes ten times as long
         starts = torch.zeros(count + 1, dtype=torch.int32)
         torch.cumsum(m - of_batch, dim=0, out=starts[1:])
         ones = torch.ones(len(columns), dtype=torch.float64)
@@ -116,7 +116,7 @@ class Permutations:
     chosen: Tensor
 
     def of_reference(self, sums: KernelSums) -> "ReferenceParts":
-        """Return the sums over what each permutation takes of the reference, the same for every batch."""
+        """Return the kernel sums over each permutation's part of the reference."""
         count, width = self.kept.shape
         within = 2 * (sums.increments[:count, :width] * self.kept).sum(dim=1)
         return ReferenceParts(len(sums.row_sums), within, self.prefix @ sums.row_sums)

@@ -1,4 +1,4 @@
-"""What a two-sample test found, and how the p-values of several kernels become one."""
+"""The result of a permutation test, and one p-value of several kernels."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from drift.two_sample.kernels import Kernel
 
 @dataclass(frozen=True)
 class KernelResult:
-    """What one kernel found.
+    """The result of one kernel.
 
     Attributes:
         kernel: The kernel, with its lengthscale.
@@ -31,11 +31,11 @@ class TwoSampleResult:
     """The outcome of a two-sample test.
 
     Attributes:
-        score: That of the first kernel, which in the aggregate is the plain Gaussian.
+        score: Score of the first kernel, which in the aggregate is the plain Gaussian.
         p_value: Of all kernels together, corrected for their number.
         n_permutations: Permutations drawn; the smallest possible p-value is 1 / (n_permutations + 1).
-        strongest: The kernel that stands out most: the smallest p-value, then the largest score.
-        kernels: What each kernel found.
+        strongest: The kernel with the smallest p-value, and among equals with the largest score.
+        kernels: The result of each kernel.
     """
 
     score: float
@@ -45,7 +45,7 @@ class TwoSampleResult:
     kernels: tuple[KernelResult, ...]
 
     def is_drift(self, alpha: float) -> bool:
-        """Say whether the test rejects at significance level alpha.
+        """Return whether the test rejects at significance level alpha.
 
         Raises:
             UnreachableAlphaError: alpha is below the smallest p-value, so the answer could only ever be no.
@@ -55,7 +55,7 @@ class TwoSampleResult:
 
 
 def check_alpha(alpha: float, n_permutations: int) -> None:
-    """Refuse a significance level that n_permutations permutations cannot reach.
+    """Check that n_permutations permutations can reach a significance level.
 
     Raises:
         UnreachableAlphaError: alpha < 1 / (n_permutations + 1).
@@ -96,7 +96,7 @@ def count_at_least(statistics: Tensor) -> Tensor:
 
 
 def combined_p_value(at_least: Tensor) -> float:
-    """Return one p-value of all kernels, of what `count_at_least` returned.
+    """Return one p-value of all kernels, from the counts of `count_at_least`.
 
     Each kernel ranks the batch among its permutations. Its best rank is compared with the best ranks of the
     permutations, which are found in the same way; where these tie, as with several kernels they often do, the

@@ -1,4 +1,4 @@
-"""What holds for every command: no traceback for what a user does, and an exit status that says it."""
+"""Every command: no traceback for a mistake of its user, and an exit status that tells it."""
 
 import io
 import json

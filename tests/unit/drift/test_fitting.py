@@ -55,7 +55,7 @@ def test_many_copies_are_in_every_part_as_often_as_among_the_samples():
     features = with_black_frames(1000, torch.Generator().manual_seed(0))
     share = (features == 0).all(dim=1).float().mean().item()
 
-    parts = fitting.deal(features, Recipe())
+    parts = fitting.split_samples(features, Recipe())
 
     assert torch.cat(parts).sort().values.equal(torch.arange(1000))
     for part in parts:
@@ -68,7 +68,7 @@ def test_a_certificate_does_not_hide_what_a_few_copies_of_each_sample_do(copies)
     """The reference is worth no more than its different samples; the certificate must show what that does."""
     features = noise(1000 // copies, torch.Generator().manual_seed(0)).repeat_interleave(copies, dim=0)
 
-    _, certificate, rest = fitting.deal(features, Recipe())
+    _, certificate, rest = fitting.split_samples(features, Recipe())
 
     assert not set(map(tuple, features[certificate].tolist())) & set(map(tuple, features[rest].tolist()))
 
@@ -93,14 +93,14 @@ def test_too_few_samples_are_told_how_many_would_do(size, recipe):
     generator = torch.Generator().manual_seed(0)
 
     with pytest.raises(UnreadableSamplesError, match=f"{size} samples are too few") as raised:
-        fitting.deal(noise(size, generator), recipe)
+        fitting.split_samples(noise(size, generator), recipe)
 
     (enough,) = re.findall(r"at least (\d+), or", str(raised.value))
-    fitting.deal(noise(int(enough), generator), recipe)
+    fitting.split_samples(noise(int(enough), generator), recipe)
     with pytest.raises(UnreadableSamplesError):
-        fitting.deal(noise(int(enough) - 1, generator), recipe)
+        fitting.split_samples(noise(int(enough) - 1, generator), recipe)
 
 
 def test_shares_that_leave_nothing_are_said_to_be_at_fault():
     with pytest.raises(UnreadableSamplesError, match="Take smaller shares"):
-        fitting.deal(noise(600, torch.Generator().manual_seed(0)), Recipe(certificate_share=0.95))
+        fitting.split_samples(noise(600, torch.Generator().manual_seed(0)), Recipe(certificate_share=0.95))

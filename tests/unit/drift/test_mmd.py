@@ -23,12 +23,12 @@ from drift import (
     TooManyPermutationsError,
     UnknownKernelError,
     UnreachableAlphaError,
-    mmd,
     mmd_permutation_test,
     mmd_score,
     witness,
 )
 from drift.reference import ALL_KERNELS
+from drift.two_sample import mmd
 
 WIDTH = 5
 SINGLE_KERNELS = ("gaussian", "exponential", "rational_quadratic")

@@ -72,7 +72,7 @@ def table() -> pd.DataFrame:
 
 @pytest.fixture
 def panels() -> list[Panel]:
-    """What eight detectors find in one batch."""
+    """A panel for each of eight detectors on one batch."""
     embedded = torch.randn(80, 2, generator=torch.Generator().manual_seed(0))
     p_values = [0.001, 0.034, 3e-7, 0.001, 0.5, 1.0, 0.0, 1.2e-16]
     return [

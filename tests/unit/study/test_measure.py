@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from study.conditions import Condition, Outputs, knock_out, shuffled, unchanged
-from study.measure import DETECTORS, deal, measure, summarise
+from study.measure import DETECTORS, measure, split_samples, summarise
 
 N, D, K = 200, 4, 3
 LABELS = torch.arange(N) % 2
@@ -46,21 +46,21 @@ def rows_of(part: Tensor, of: Tensor) -> set[int]:
 
 @pytest.mark.parametrize("run", [0, 1])
 def test_no_image_is_in_two_uses_of_a_run(conditions, run):
-    one = deal(conditions, sizes=[10, 70], n=80, run=run, seed=0)
+    split = split_samples(conditions, sizes=[10, 70], n=80, run=run, seed=0)
 
     every = conditions[0].outputs.features
     lengthscale, reference, batch = (
         rows_of(part, every)
-        for part in (one.lengthscale_sample, one.reference.features, one.batches[0].features)
+        for part in (split.lengthscale_sample, split.reference.features, split.batches[0].features)
     )
-    moved = rows_of(one.batches[1].features, conditions[1].outputs.features)
+    moved = rows_of(split.batches[1].features, conditions[1].outputs.features)
     assert (len(lengthscale), len(reference), len(batch)) == (20, 80, 70)
     assert not lengthscale & reference
     assert not (lengthscale | reference) & (batch | moved)
 
 
 def test_every_run_deals_anew_and_the_same_seed_deals_alike(conditions):
-    first, again, second = (deal(conditions, sizes=[10], n=80, run=run, seed=0) for run in (0, 0, 1))
+    first, again, second = (split_samples(conditions, sizes=[10], n=80, run=run, seed=0) for run in (0, 0, 1))
 
     assert first.reference.features.equal(again.reference.features)
     assert not first.reference.features.equal(second.reference.features)

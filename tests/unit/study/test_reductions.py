@@ -11,11 +11,17 @@ from drift import (
     DriftError,
     FeatureShapeError,
     FeatureTypeError,
-    MissingPackageError,
     NonFiniteFeaturesError,
-    UnknownReductionError,
 )
-from study.reductions import REDUCTIONS, available, embed, quality, two_sample_p_value
+from study.reductions import (
+    REDUCTIONS,
+    MissingPackageError,
+    UnknownReductionError,
+    available,
+    embed,
+    quality,
+    two_sample_p_value,
+)
 
 USABLE = available()[0]
 
