@@ -57,7 +57,7 @@ def publish(
         if callable(reference):
             reference = reference(added.folder)
         if reference is not None:
-            bundle.write_reference(added.folder, reference)
+            reference.save(added.folder / bundle.REFERENCE)
         added.metadata.update(dict[str, Any](metadata) | bundle.checksums(added.folder) | provenance())
     return added.tag
 

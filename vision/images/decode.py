@@ -16,13 +16,7 @@ from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as Tag
 
-from vision.errors import (
-    Problem,
-    TooLargeError,
-    UndecodableImageError,
-    UnsupportedTypeError,
-    echo,
-)
+from vision.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError, echo
 from vision.images.downscale import Downscale, downscaled, without_palette
 from vision.images.header_limits import check_header, scans_of_jpeg
 from vision.images.limits import ImageLimits
@@ -88,11 +82,7 @@ def check_content_type(content_type: str) -> None:
 
 
 def decode_image(
-    data: bytes,
-    limits: ImageLimits,
-    *,
-    downscale: Downscale | None = None,
-    offload: Offload | None = None,
+    data: bytes, limits: ImageLimits, *, downscale: Downscale | None = None, offload: Offload | None = None
 ) -> Image.Image:
     """Return the first frame of an image file, upright as its EXIF orientation says.
 
