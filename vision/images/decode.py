@@ -146,9 +146,7 @@ def decoding_steps(image: Image.Image, data: bytes, factor: int) -> int:
         scans = scans_of_jpeg(data)
         if scans > USUAL_SCANS:
             return samples * (1 + scans // SCANS_AT_A_TIME) + len(data)
-        return samples // min(factor, 8) ** 2 + len(
-            data
-        )  # an eighth is the smallest size that a JPEG can be decoded at
+        return samples // min(factor, 8) ** 2 + len(data)  # decoding at less than an eighth is impossible
     if image.format == "PNG":
         return samples * (2 if image.info.get("interlace") else 1) + BLOCK_STEPS * len(data)
     is_deflated = "deflate" in str(image.info.get("compression"))
