@@ -106,7 +106,7 @@ def read(folder: Path, tag: str, metadata: Mapping[str, Any], *, precision: Choi
         reference = Reference.load(folder / REFERENCE) if (folder / REFERENCE).exists() else None
     with reading(METADATA, tag):
         check_labels(labels, golden)
-        if reference:
+        if reference is not None:
             check_reference(reference, golden, metadata)
         preparation = preparation_of(metadata)
     return Bundle(labels, reference, engine, preparation)
