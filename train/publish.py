@@ -1,4 +1,4 @@
-"""Putting a model into the BentoML store, whole or not at all."""
+"""Save a trained model in the BentoML store, as a whole or not at all."""
 
 import errno
 import os
@@ -40,34 +40,34 @@ def publish(
         name: The model's name in the store.
         model: Takes uint8 (B, C, H, W), returns logits (B, K) and features (B, D); it is scripted here.
         labels: The K class names, in the order of the logits.
-        reference: What drift is measured against, where there is one; or a function that fits it, given the
-            folder of the stored model.
-        golden_images: A few inputs, whose outputs every machine that loads the model must find again.
+        reference: The drift reference, if there is one; or a function that fits it, given the folder of the
+            stored model.
+        golden_images: A few inputs, for which every machine that loads the model must get the same outputs.
         metadata: What a reader of `GET /models` wants to know; date, torch's version, commit and the files'
             checksums are added.
 
     Raises:
-        BrokenModelError: Its answers are not finite.
-        NoRoomError: It does not fit on the disk.
+        BrokenModelError: The model's answers are not finite.
+        NoRoomError: The model does not fit on the disk.
     """
-    with wanting_room(), store.adding(name) as added:
+    with disk_space(), store.adding(name) as added:
         logits, features = bundle.write(added.folder, model, labels, golden_images)
         if not (logits.isfinite().all() and features.isfinite().all()):
             raise BrokenModelError("The model's answers are not finite: there are faults in its weights.")
         if callable(reference):
             reference = reference(added.folder)
         if reference is not None:
-            bundle.write_reference(added.folder, reference)
+            reference.save(added.folder / bundle.REFERENCE)
         added.metadata.update(dict[str, Any](metadata) | bundle.checksums(added.folder) | provenance())
     return added.tag
 
 
 @contextmanager
-def wanting_room() -> Iterator[None]:
-    """Write something large, and say so if there is no room for it.
+def disk_space() -> Iterator[None]:
+    """Report a full disk in words that say what to do.
 
     Raises:
-        NoRoomError: There is none.
+        NoRoomError: The disk is full.
     """
     try:
         yield

@@ -132,12 +132,7 @@ def run_archiver(staging: Path, name: str, version: str, script: Path) -> None:
         "--export-path": "out",
     }
     finished = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "model_archiver.model_packaging",
-            *chain(*arguments.items()),
-        ],
+        [sys.executable, "-m", "model_archiver.model_packaging", *chain(*arguments.items())],
         cwd=staging,
         # It empties the folder of the model's name among the temporary files, whosever that is.
         env=os.environ | {"TMPDIR": str((staging / "tmp").absolute())},

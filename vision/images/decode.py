@@ -16,13 +16,7 @@ from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as Tag
 
-from vision.errors import (
-    Problem,
-    TooLargeError,
-    UndecodableImageError,
-    UnsupportedTypeError,
-    echo,
-)
+from vision.errors import Problem, TooLargeError, UndecodableImageError, UnsupportedTypeError, echo
 from vision.images.downscale import Downscale, downscaled, without_palette
 from vision.images.header_limits import check_header, scans_of_jpeg
 from vision.images.limits import ImageLimits
@@ -88,11 +82,7 @@ def check_content_type(content_type: str) -> None:
 
 
 def decode_image(
-    data: bytes,
-    limits: ImageLimits,
-    *,
-    downscale: Downscale | None = None,
-    offload: Offload | None = None,
+    data: bytes, limits: ImageLimits, *, downscale: Downscale | None = None, offload: Offload | None = None
 ) -> Image.Image:
     """Return the first frame of an image file, upright as its EXIF orientation says.
 
@@ -156,9 +146,7 @@ def decoding_steps(image: Image.Image, data: bytes, factor: int) -> int:
         scans = scans_of_jpeg(data)
         if scans > USUAL_SCANS:
             return samples * (1 + scans // SCANS_AT_A_TIME) + len(data)
-        return samples // min(factor, 8) ** 2 + len(
-            data
-        )  # an eighth is the smallest size that a JPEG can be decoded at
+        return samples // min(factor, 8) ** 2 + len(data)  # decoding at less than an eighth is impossible
     if image.format == "PNG":
         return samples * (2 if image.info.get("interlace") else 1) + BLOCK_STEPS * len(data)
     is_deflated = "deflate" in str(image.info.get("compression"))

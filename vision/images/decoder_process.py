@@ -51,12 +51,7 @@ class DecoderProcess:
         self.child: Child | None = Child()
 
     def decode(
-        self,
-        data: bytes,
-        *,
-        limits: ImageLimits,
-        downscale: Downscale | None,
-        checkpoint: Callable[[], None],
+        self, data: bytes, *, limits: ImageLimits, downscale: Downscale | None, checkpoint: Callable[[], None]
     ) -> Image.Image:
         """Return a picture as `decode_image` does.
 
@@ -106,15 +101,11 @@ class Child:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [
-                sys.executable,
-                "-m",
-                "vision.images.decoder_process",
-                str(theirs.fileno()),
-                str(os.getpid()),
-            ]
+            arguments = str(theirs.fileno()), str(os.getpid())
             self.process = subprocess.Popen(  # noqa: S603 - nothing in the command is a client's
-                command, cwd=ROOT, pass_fds=[theirs.fileno()]
+                [sys.executable, "-m", "vision.images.decoder_process", *arguments],
+                cwd=ROOT,
+                pass_fds=[theirs.fileno()],
             )
         self.connection = Connection(ours.detach())
 
@@ -152,12 +143,7 @@ class Child:
 
 
 def picture_of(said: dict[str, Any], pixels: bytes) -> Image.Image:
-    """Return the picture that the process has sent.
-
-    Raises:
-        Problem: The process found one.
-        MemoryError: The process had too little memory.
-    """
+    """Return the picture that the process has sent, or raise the error that it has sent."""
     if "problem" in said:
         raise PROBLEMS[said["problem"]](said["detail"])
     if "memory" in said:

@@ -34,7 +34,8 @@ def downscaled(image: Image.Image, downscale: Downscale | None) -> Image.Image:
 
     Each pixel becomes the mean of a square of pixels.
     """
-    factor = downscale.factor(image.size) if downscale and is_large(image) else 1
+    is_large = image.width * image.height > LARGE_PIXELS
+    factor = downscale.factor(image.size) if downscale and is_large else 1
     if factor == 1:
         return image
     rows = max(1, STRIP_PIXELS // (image.width * factor)) * factor
@@ -48,10 +49,6 @@ def downscaled(image: Image.Image, downscale: Downscale | None) -> Image.Image:
     assert whole is not None  # a picture has at least one row
     whole.info = {name: value for name, value in image.info.items() if name != "transparency"}
     return whole
-
-
-def is_large(image: Image.Image) -> bool:
-    return image.width * image.height > LARGE_PIXELS
 
 
 def averageable(image: Image.Image) -> Image.Image:

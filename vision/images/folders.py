@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 # Suffixes of the formats that can be decoded, and of others: images in these get an error each.
-SUFFIXES = {
-    ".png",
-    ".apng",
-    ".jpg",
-    ".jpeg",
-    ".jpe",
-    ".jfif",
+SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif"} | {
     ".gif",
     ".bmp",
     ".dib",

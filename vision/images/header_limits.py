@@ -109,9 +109,8 @@ def check_png(data: bytes) -> None:
         chunks += 1
         if chunks > MAX_CHUNKS:
             raise UndecodableImageError(f"The PNG has more than {MAX_CHUNKS:,} chunks. Save it anew.")
-        position += 12 + int.from_bytes(
-            data[position : position + 4], "big"
-        )  # length, type, data and checksum
+        # A chunk is its length, type, data and checksum.
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
 
 
 def check_gif(data: bytes) -> None:

@@ -12,7 +12,7 @@ from zipfile import ZipFile, ZipInfo
 from PIL import Image
 
 from vision.errors import MAX_ECHO, AmbiguousFilesError, Problem, TooLargeError, UndecodableImageError
-from vision.images.decode import Offload, check_content_type, check_size, decode_image
+from vision.images.decode import Offload, Pixels, check_content_type, check_size, decode_image
 from vision.images.downscale import Downscale, downscaled
 from vision.images.limits import ImageLimits
 from vision.images.npy import NPY_MAGIC, as_images, read_array
@@ -21,7 +21,7 @@ from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
 PAUSE_EVERY, PAUSE_SECONDS = 4, 2e-4
-Pictures = Iterator[tuple[str, Image.Image | Problem]]
+Pictures = Iterator[tuple[str, Callable[[], Image.Image]]]  # names, and functions that decode
 Decode = Callable[[bytes], Image.Image]
 
 
@@ -70,16 +70,17 @@ def read_uploads(
     decode = partial(decode_image, limits=limits, downscale=preparation.downscale, offload=offload)
     pictures = open_pictures(uploads, limits, decode, preparation.downscale, archives=archives)
     return [
-        Item(index, name, picture if isinstance(picture, Problem) else prepared(picture, preparation))
-        for index, (name, picture) in enumerate(with_pauses(pictures, checkpoint))
+        Item(index, name, prepared(open_picture, preparation))
+        for index, (name, open_picture) in enumerate(with_pauses(pictures, checkpoint))
     ]
 
 
-def prepared(picture: Image.Image, preparation: Preparation) -> Prepared | Problem:
+def prepared(open_picture: Callable[[], Image.Image], preparation: Preparation) -> Prepared | Problem:
     try:
-        return preparation.prepare(picture)
-    except Problem as problem:
-        return without_frames(problem)
+        return preparation.prepare(open_picture())
+    except Problem as problem:  # the frames of its traceback would keep the picture in memory
+        problem.__context__ = None
+        return problem.with_traceback(None)
 
 
 def with_pauses(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
@@ -99,10 +100,10 @@ def with_pauses(pictures: Pictures, checkpoint: Callable[[], None]) -> Pictures:
 def open_pictures(
     uploads: list[Upload], limits: ImageLimits, decode: Decode, downscale: Downscale | None, *, archives: bool
 ) -> Pictures:
-    """Return the pictures of all uploads with their names, each decoded when it is asked for."""
+    """Return the pictures of all uploads, by name."""
     archived = [upload for upload in uploads if archives and is_archive(upload.data)]
     if not archived:
-        return ((upload.filename, decode_upload(upload, decode)) for upload in uploads)
+        return ((upload.filename, partial(decode_upload, upload, decode)) for upload in uploads)
     if len(uploads) > 1:
         raise AmbiguousFilesError(f"{archived[0].filename} holds many images. Send it alone.")
     if archived[0].data.startswith(NPY_MAGIC):
@@ -114,18 +115,9 @@ def is_archive(data: bytes) -> bool:
     return data.startswith((NPY_MAGIC, *ZIP_MAGIC))
 
 
-def decode_upload(upload: Upload, decode: Decode) -> Image.Image | Problem:
-    try:
-        check_content_type(upload.content_type)
-        return decode(upload.data)
-    except Problem as problem:
-        return without_frames(problem)
-
-
-def without_frames(problem: Problem) -> Problem:
-    """Return a problem without its traceback, whose frames would keep the picture in memory."""
-    problem.__context__ = None
-    return problem.with_traceback(None)
+def decode_upload(upload: Upload, decode: Decode) -> Image.Image:
+    check_content_type(upload.content_type)
+    return decode(upload.data)
 
 
 def archive_pictures(
@@ -147,15 +139,11 @@ def archive_pictures(
                 f"{upload.filename} holds the arrays {names[:MAX_ECHO]}. Call one of them images."
             )
         return array_pictures(upload.filename, read_member(archive, wanted[0]), limits, downscale)
-    return ((member.filename, decode_member(archive, member, decode)) for member in members)
+    return ((member.filename, partial(decode_member, archive, member, decode)) for member in members)
 
 
-def decode_member(archive: ZipFile, member: ZipInfo, decode: Decode) -> Image.Image | Problem:
-    try:
-        data = read_member(archive, member)
-    except Problem as problem:
-        return without_frames(problem)
-    return decode_upload(Upload(member.filename, "", data), decode)
+def decode_member(archive: ZipFile, member: ZipInfo, decode: Decode) -> Image.Image:
+    return decode(read_member(archive, member))
 
 
 def array_pictures(filename: str, data: bytes, limits: ImageLimits, downscale: Downscale | None) -> Pictures:
@@ -173,6 +161,10 @@ def array_pictures(filename: str, data: bytes, limits: ImageLimits, downscale: D
     height, width = images.shape[1:3]
     check_size((width, height), limits)
     return (
-        (f"{filename}[{index}]", downscaled(Image.fromarray(image), downscale))
+        (f"{filename}[{index}]", partial(array_picture, image, downscale))
         for index, image in enumerate(images)
     )
+
+
+def array_picture(image: Pixels, downscale: Downscale | None) -> Image.Image:
+    return downscaled(Image.fromarray(image), downscale)

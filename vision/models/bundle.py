@@ -15,9 +15,8 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load, save_file
@@ -41,20 +40,12 @@ CHECKSUMS = {  # the name of each file's checksum in the metadata
 }
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A stored model in memory.
+class Bundle(NamedTuple):
+    """The contents of a stored model, checked and ready for use."""
 
-    Attributes:
-        engine: Takes uint8 (N, C, H, W), returns logits (N, K) and features (N, D), float32.
-        labels: The K class names, in the order of the logits.
-        reference: The drift reference, if the model has one.
-        preparation: Turns a picture into one row of the engine's input.
-    """
-
-    engine: Engine
     labels: Sequence[str]
     reference: Reference | None
+    engine: Engine
     preparation: Preparation
 
 
@@ -67,25 +58,16 @@ def write(folder: Path, model: nn.Module, labels: Sequence[str], golden_images: 
         labels: The K class names, in the order of the logits.
         golden_images: A few inputs.
     """
-    script = write_script(folder / SCRIPT, model)
+    with script_warnings_ignored():
+        script: torch.jit.ScriptModule = torch.jit.script(model.eval())
+        buffer = io.BytesIO()  # torch ends the process when it writes to a full disk; Python raises
+        torch.jit.save(script, buffer)
+    (folder / SCRIPT).write_bytes(buffer.getbuffer())
     (folder / LABELS).write_text(json.dumps(list(labels)))
     with torch.inference_mode():
         logits, features = script(golden_images)
     save_file({"images": golden_images, "logits": logits, "features": features}, folder / GOLDEN)
     return logits, features
-
-
-def write_script(path: Path, model: nn.Module) -> torch.jit.ScriptModule:
-    with script_warnings_ignored():
-        script: torch.jit.ScriptModule = torch.jit.script(model.eval())
-        buffer = io.BytesIO()  # torch ends the process when it writes to a full disk, Python raises
-        torch.jit.save(script, buffer)
-    path.write_bytes(buffer.getbuffer())
-    return script
-
-
-def write_reference(folder: Path, reference: Reference) -> None:
-    reference.save(folder / REFERENCE)
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -124,10 +106,10 @@ def read(folder: Path, tag: str, metadata: Mapping[str, Any], *, precision: Choi
         reference = Reference.load(folder / REFERENCE) if (folder / REFERENCE).exists() else None
     with reading(METADATA, tag):
         check_labels(labels, golden)
-        if reference:
+        if reference is not None:
             check_reference(reference, golden, metadata)
         preparation = preparation_of(metadata)
-    return Bundle(engine, labels, reference, preparation)
+    return Bundle(labels, reference, engine, preparation)
 
 
 @contextmanager

@@ -75,12 +75,7 @@ def stacked(inputs: Sequence[Pixels]) -> Tensor:
 
 
 def load_classifier(
-    folder: Path,
-    name: str,
-    version: str,
-    metadata: Mapping[str, Any],
-    *,
-    precision: Choice = "float32",
+    folder: Path, name: str, version: str, metadata: Mapping[str, Any], *, precision: Choice = "float32"
 ) -> Classifier:
     """Return the classifier in a folder of the store, once it has given the answers that it gave in training.
 
@@ -95,6 +90,4 @@ def load_classifier(
         ModelNotLoadedError: A file is missing or damaged, or the golden check fails.
     """
     stored = bundle.read(folder, f"{name}:{version}", metadata, precision=precision)
-    return Classifier(
-        name, version, metadata, stored.labels, stored.reference, stored.engine, stored.preparation
-    )
+    return Classifier(name, version, metadata, *stored)

@@ -15,10 +15,8 @@ SPECK = 0.05  # share of the largest piece's area below which another one is a s
 ROUNDS = 4  # of removing what is no digit: a desk, a frame on it, lines in the frame
 
 ALONG_THE_EDGE = 0.3  # share of the picture's border that a desk or a frame covers, and a digit does not
-EDGE_BAND, IN_THE_BAND = (
-    0.13,
-    0.7,
-)  # share of the picture's sides, and of a line's or margin's area in that band
+EDGE_BAND = 0.13  # share of the picture's sides
+IN_THE_BAND = 0.7  # share of the area of a line or margin that lies in that band
 # Times the length of a piece that touches the border: another piece of that length, inside, is the digit.
 COMPANION = 0.5
 ENCLOSED = 0.25  # times a frame's length: the least length of its content
@@ -56,20 +54,20 @@ def segment_digit(found: Ink) -> Segmentation | None:
         ink = label_pieces(Ink(levels, noise))
         if ink is None or not ink.long:
             break
-        strange = [piece for piece in ink.long if is_strange(piece, ink)]
-        if not strange:
+        background = [piece for piece in ink.long if is_background(piece, ink)]
+        if not background:
             digit = without_underline(without_scattered(without_specks(ink), ink))
             return Segmentation(ink, digit, set_aside)
-        set_aside.append((ink, strange))
-        levels = without(ink, strange)
+        set_aside.append((ink, background))
+        levels = without(ink, background)
     if not set_aside:
         return None
-    ink, strange = set_aside[0]
-    cut_off = [piece for piece in strange if is_cut_off(piece, ink)]
+    ink, background = set_aside[0]
+    cut_off = [piece for piece in background if is_cut_off(piece, ink)]
     return Segmentation(ink, cut_off, []) if cut_off else None
 
 
-def is_strange(piece: Piece, ink: LabelledInk) -> bool:
+def is_background(piece: Piece, ink: LabelledInk) -> bool:
     """Return whether a piece is a desk, a line at the border, a shadow, or a frame around another piece."""
     others = [other for other in ink.long if other is not piece]
     if piece.touches_border(ink.levels.shape) and is_of_the_border(piece, others, ink):
@@ -141,10 +139,10 @@ def is_frame(piece: Piece, content: Sequence[Piece], ink: LabelledInk) -> bool:
     )
 
 
-def without(ink: LabelledInk, strange: Sequence[Piece]) -> Levels:
+def without(ink: LabelledInk, background: Sequence[Piece]) -> Levels:
     """Return the levels without some pieces; shadows are removed as far as they reach."""
-    gone = ink.mask(strange)
-    soft = [piece for piece in strange if is_soft(piece, ink)]
+    gone = ink.mask(background)
+    soft = [piece for piece in background if is_soft(piece, ink)]
     if soft:
         reach, _ = ndimage.label(ink.levels > ink.noise, structure=EIGHT_NEIGHBOURS)
         gone |= np.isin(reach, np.unique(reach[ink.mask(soft)]))

@@ -1,4 +1,4 @@
-"""Models from the store: loaded, checked against what training saw, or refused with the reason."""
+"""Stored models: loaded if they give the golden answers, and otherwise refused with the reason."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Decoding: every usual kind of image file is read upright, and what is no image is told so."""
+"""Decoding: every usual kind of image file is read upright, and other files are refused."""
 
 import io
 import struct

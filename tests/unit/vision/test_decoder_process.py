@@ -1,4 +1,4 @@
-"""Pictures decoded in another process: as they are here, and never for longer than they may take."""
+"""Pictures decoded in another process: the same as in this one, and within a time limit."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Large pictures made smaller: they look the same, and others are left as they are."""
+"""Downscaled pictures look the same, and pictures that are not large keep their size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Folders of images: what counts as one, what is left out, and that this is said."""
+"""Folders of images: which files are images, which are left out, and that this is reported."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Files whose structure would take far more to read than their picture: they are refused before they are."""
+"""Files whose structure would take far longer to read than their picture are refused before that."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Photographs as a network sees them: what torchvision's own transform makes of them."""
+"""Photographs are prepared as by torchvision's own transform."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Batches: what files, arrays and archives become, one item for each image."""
+"""Reading uploads: one item for each image in files, arrays and archives."""
 
 import io
 import struct
@@ -37,13 +37,13 @@ def read(*uploads: Upload, archives: bool = True):
 def npy(array: np.ndarray, **options) -> Upload:
     stream = io.BytesIO()
     np.save(stream, array, **options)
-    return Upload("batch.npy", "application/octet-stream", stream.getvalue())
+    return Upload("many.npy", "application/octet-stream", stream.getvalue())
 
 
 def npz(**arrays: np.ndarray) -> Upload:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)
-    return Upload("batch.npz", "application/octet-stream", stream.getvalue())
+    return Upload("many.npz", "application/octet-stream", stream.getvalue())
 
 
 def png(image: np.ndarray) -> bytes:
@@ -57,7 +57,7 @@ def archive(members: dict[str, bytes]) -> Upload:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in members.items():
             file.writestr(name, data)
-    return Upload("batch.zip", "application/zip", stream.getvalue())
+    return Upload("many.zip", "application/zip", stream.getvalue())
 
 
 def contents(items) -> np.ndarray:

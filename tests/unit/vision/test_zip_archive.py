@@ -1,4 +1,4 @@
-"""Archives made to harm: they are refused soon and in little memory, and a damaged member harms no other."""
+"""Archives: harmful ones are refused soon and in little memory, and a damaged member harms no other."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ ENCRYPTED = 0x1
 
 def read(data: bytes):
     preparation = Preparation(lambda image: Prepared(np.asarray(image.convert("L"))))
-    return read_uploads([Upload("batch.zip", "", data)], LIMITS, preparation, archives=True)
+    return read_uploads([Upload("many.zip", "", data)], LIMITS, preparation, archives=True)
 
 
 def png(level: int) -> bytes:
