@@ -23,7 +23,7 @@ from vision.preprocessing.prepared import WarningKind
 
 DETECTORS: Sequence[str] = get_args(Detector)
 RESULTS = {True: "drift", False: "no_drift"}
-MAX_UNSEEN_CLASSES = 100  # a model with more classes reports only those that it has found
+MAX_UNSEEN_CLASSES = 100  # a model with more classes reports those that it has found
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -109,8 +109,8 @@ class Metrics:
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
             self.meter(model.name).show_classes(model.classes)
-            for oddity in WarningKind:
-                self.odd.labels(model.name, oddity)
+            for warning in WarningKind:
+                self.odd.labels(model.name, warning)
             if model.drift_reference is not None:
                 for detector, result in product(DETECTORS, RESULTS.values()):
                     self.tests.labels(model.name, detector, result)
@@ -162,18 +162,18 @@ def metrics() -> Metrics:
 class Meter:
     """The metrics of one model, with labels looked up once, since that takes longer than counting."""
 
-    def __init__(self, to: Metrics, model: str) -> None:
-        self.to = to
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.metrics = metrics
         self.model = model
         self.images = dict[str, Counter]()
-        self.confidence = to.confidence.labels(model)
-        self.classify_images = to.batch_images.labels(model, "/classify")
-        self.classify_decode = to.step_seconds.labels(model, "/classify", "decode")
-        self.classify_predict = to.step_seconds.labels(model, "/classify", "predict")
-        self.drift_images = to.batch_images.labels(model, "/drift")
-        self.drift_decode = to.step_seconds.labels(model, "/drift", "decode")
-        self.drift_predict = to.step_seconds.labels(model, "/drift", "predict")
-        self.drift_test = to.step_seconds.labels(model, "/drift", "test")
+        self.confidence = metrics.confidence.labels(model)
+        self.classify_images = metrics.batch_images.labels(model, "/classify")
+        self.classify_decode = metrics.step_seconds.labels(model, "/classify", "decode")
+        self.classify_predict = metrics.step_seconds.labels(model, "/classify", "predict")
+        self.drift_images = metrics.batch_images.labels(model, "/drift")
+        self.drift_decode = metrics.step_seconds.labels(model, "/drift", "decode")
+        self.drift_predict = metrics.step_seconds.labels(model, "/drift", "predict")
+        self.drift_test = metrics.step_seconds.labels(model, "/drift", "test")
 
     def show_classes(self, labels: Sequence[str]) -> None:
         """Report each class as found zero times, where there are not very many."""
@@ -193,23 +193,23 @@ class Meter:
 
     def count_class(self, label: str, images: int) -> None:
         if label not in self.images:
-            self.images[label] = self.to.images.labels(self.model, label)
+            self.images[label] = self.metrics.images.labels(self.model, label)
         self.images[label].inc(images)
 
     def count_rejected(self, problems: Iterable[Problem]) -> None:
         """Count images that cannot be used, each with the problem that it has."""
         for problem in problems:
-            self.to.rejected.labels(self.model, problem.kind).inc()
+            self.metrics.rejected.labels(self.model, problem.kind).inc()
 
-    def count_odd(self, oddities: Iterable[WarningKind]) -> None:
+    def count_odd(self, warnings: Iterable[WarningKind]) -> None:
         """Count images that are answered with a warning, each with its kind."""
-        for oddity in oddities:
-            self.to.odd.labels(self.model, oddity).inc()
+        for warning in warnings:
+            self.metrics.odd.labels(self.model, warning).inc()
 
     def count_test(self, report: DriftReport) -> None:
         """Count a drift test, and report its result."""
         names = self.model, report.detector
-        self.to.tests.labels(*names, RESULTS[report.is_drift]).inc()
-        self.to.p_value.labels(*names).set(report.p_value)
-        self.to.score.labels(*names).set(report.score)
-        self.to.alpha.labels(*names).set(report.alpha)
+        self.metrics.tests.labels(*names, RESULTS[report.is_drift]).inc()
+        self.metrics.p_value.labels(*names).set(report.p_value)
+        self.metrics.score.labels(*names).set(report.score)
+        self.metrics.alpha.labels(*names).set(report.alpha)

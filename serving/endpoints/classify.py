@@ -90,7 +90,7 @@ def read_images(
             classifier.preparation,
             archives=False,
             checkpoint=lane.checkpoint(work),
-            offload=lane.elsewhere(work),
+            offload=lane.offload(work),
         )
         metrics().meter(classifier.name).count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))

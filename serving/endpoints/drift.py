@@ -49,7 +49,7 @@ def score_drift(
             classifier.preparation,
             archives=True,
             checkpoint=lane.checkpoint(work),
-            offload=lane.elsewhere(work),
+            offload=lane.offload(work),
         )
     meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)

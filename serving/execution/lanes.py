@@ -27,11 +27,11 @@ class Lane:
     """How the pictures of a request are decoded.
 
     Attributes:
-        elsewhere: Returns what decodes the slow pictures of a request.
+        offload: Returns what decodes the slow pictures of a request.
         seconds: How long a request may take before it is put off.
     """
 
-    elsewhere: Callable[[Work], Offload]
+    offload: Callable[[Work], Offload]
     seconds: float = inf
 
     def checkpoint(self, work: Work) -> Callable[[], None]:
@@ -48,8 +48,8 @@ class Lane:
 
 def quick_lane(steps: int) -> Lane:
     """Return a lane that puts off requests with a picture of more steps, or that take long in all."""
-    elsewhere = Offload(steps, put_off)
-    return Lane(lambda _: elsewhere, QUICK_SECONDS)
+    offload = Offload(steps, put_off)
+    return Lane(lambda _: offload, QUICK_SECONDS)
 
 
 def slow_lane(decoder: DecoderProcess) -> Lane:

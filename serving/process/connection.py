@@ -224,7 +224,7 @@ class Connection(HttpToolsProtocol):
         The parser takes what follows the headers, a body or the next request, for the other protocol. Nothing
         here uses WebSockets, which would bypass all limits.
         """
-        (offset,) = sys.exception().args  # type: ignore[union-attr] # of what has come, where the parser stopped
+        (offset,) = sys.exception().args  # type: ignore[union-attr] # where the parser stopped
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
