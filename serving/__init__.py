@@ -1,3 +1,3 @@
-"""What the endpoints need, from bytes to answers. Nothing here knows of BentoML or of training."""
+"""The HTTP service: endpoints, middleware, and the scheduling of requests, without BentoML."""
 
 __version__ = "0.1.0"

@@ -1,19 +1,19 @@
-"""What can be wrong with a request.
+"""The errors of a request.
 
 Problem (vision/errors.py)
 ├── MalformedRequestError       not multipart, an unknown field, a value out of range
 ├── UnauthorizedError           no key, or one that is not known
 ├── UnknownModelError           no such model
-├── SlowClientError             headers or a body that do not come
+├── SlowClientError             headers or a body that do not arrive in time
 ├── NoDriftReferenceError       the model has nothing to measure drift against
-├── UntestableBatchError        too few images, features that are not finite
-├── OverloadedError             more requests at a time than the service takes
-├── HeadersTooLargeError        more, or longer, headers than the service reads
-├── OutOfMemoryError            a request for which there is not enough memory at the moment
-├── StoppingError               a request that is not done when the service stops
-└── TooSlowError                a request that takes longer than it may
+├── UntestableBatchError        too few images, or features that are not finite
+├── OverloadedError             more requests at a time than are admitted
+├── HeadersTooLargeError        more or longer headers than are read
+├── OutOfMemoryError            not enough memory for a request at the moment
+├── StoppingError               the service stops before a request is answered
+└── TooSlowError                a request over the time limit
 
-Which status each becomes stands in serving/problems.py.
+The status of each is in serving/problems.py.
 """
 
 from vision.errors import Problem

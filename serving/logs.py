@@ -1,4 +1,4 @@
-"""The log as JSON, one object a line, for those who collect and search it by machine."""
+"""The log as JSON, one object a line, and the log line of a service that cannot start."""
 
 import logging
 import logging.config
@@ -13,15 +13,15 @@ from pythonjsonlogger.json import JsonFormatter
 
 from serving.middleware.request_id import request_id
 
-logger = logging.getLogger("python")  # of what nobody has caught
+logger = logging.getLogger("python")  # for uncaught exceptions
 service_logger = logging.getLogger("bentoml.driftbento")
 
-# What BentoML and uvicorn add to each record for the sake of their own formats.
+# Fields that BentoML and uvicorn add to each record for their own formats.
 OTHERS_FORMAT = ("levelname_bracketed", "service_name", "request_id", "color_message")
 
 
 class JsonLines(JsonFormatter):
-    """Formats a record as one line of JSON: when, how bad, whose, what, and what was logged beside it."""
+    """Formats a record as one line of JSON: time, level, logger, message, process, and the extra fields."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class JsonLines(JsonFormatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
     def process_log_record(self, log_data: LogData) -> LogData:
-        for field in ("component", "trace"):  # which BentoML has put into brackets
+        for field in ("component", "trace"):  # BentoML puts them into brackets
             if field in log_data:
                 log_data[field] = log_data[field].strip(" []()")
         log_data["request_id"] = request_id()
@@ -49,16 +49,16 @@ class JsonLines(JsonFormatter):
 
 
 def write_json(config: dict[str, Any]) -> None:
-    """Write everything that this process logs from now on as JSON: warnings and uncaught exceptions too.
+    """Write the log of this process as JSON from now on, with warnings and uncaught exceptions.
 
     Args:
-        config: BentoML's configuration of a server's log, which is changed.
+        config: BentoML's logging configuration of a server, which is changed.
     """
     for formatter in config["formatters"]:
         config["formatters"][formatter] = {"()": JsonLines}
     for one in config["loggers"].values():
-        one["propagate"] = False  # or lines of those with a handler of their own come twice
-    config["disable_existing_loggers"] = False  # they are those of all that is imported by now
+        one["propagate"] = False  # else lines of loggers with a handler of their own come twice
+    config["disable_existing_loggers"] = False  # loggers of modules that are imported already exist
     logging.config.dictConfig(config)
     logging.captureWarnings(True)
     sys.excepthook = log_uncaught
@@ -74,6 +74,6 @@ def log_uncaught(
 
 
 def refuse_to_start(reason: str) -> NoReturn:
-    """Say in the log why the service cannot start, and end this process with status 1."""
+    """Log why the service cannot start, and end this process with status 1."""
     service_logger.critical("%s", reason)
     raise SystemExit(1)

@@ -1,6 +1,6 @@
-"""What /metrics says beside BentoML's own: what was found, refused and tested, and how long that took.
+"""The Prometheus metrics of this project, which /metrics gives beside BentoML's own.
 
-Every label comes from what the service has loaded or was written for, and none from a request.
+Labels are names of models, classes, endpoints and kinds of errors, and never taken from a request.
 """
 
 import os
@@ -23,7 +23,7 @@ from vision.preprocessing.prepared import WarningKind
 
 DETECTORS: Sequence[str] = get_args(Detector)
 RESULTS = {True: "drift", False: "no_drift"}
-MAX_UNSEEN_CLASSES = 100  # of a model with more, a class is there once it was found
+MAX_UNSEEN_CLASSES = 100  # a model with more classes reports those that it has found
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -31,7 +31,7 @@ MEMORY_EVERY_SECONDS = 5.0
 
 
 class Metrics:
-    """The metrics of this process, which are added up with those of the other workers."""
+    """The metrics of this process; /metrics adds those of all workers up."""
 
     def __init__(self) -> None:
         self.meters = dict[str, Meter]()
@@ -98,20 +98,19 @@ class Metrics:
         return self.meters[model]
 
     def count_refusal(self, document: Mapping[str, Any]) -> None:
-        """Count a problem document that is the answer to a request."""
+        """Count a request that is answered with a problem document."""
         self.refused.labels(reason_of(document)).inc()
 
     def describe(self, models: Iterable[ModelInfo]) -> None:
-        """Say which models there are, and begin to say how much memory this process holds.
+        """Report the models and their counters, all zero yet, and from now on this process's memory.
 
-        What will be counted of them is there from now on, as zero: from nothing, nobody can say by how much
-        the first request has raised it. Only classes are not, where there are very many.
+        If a counter appeared with the first request, Prometheus would not see the increase.
         """
         for model in models:
             self.ready.labels(model.name, model.version).set(model.ready)
             self.meter(model.name).show_classes(model.classes)
-            for oddity in WarningKind:
-                self.odd.labels(model.name, oddity)
+            for warning in WarningKind:
+                self.odd.labels(model.name, warning)
             if model.drift_reference is not None:
                 for detector, result in product(DETECTORS, RESULTS.values()):
                     self.tests.labels(model.name, detector, result)
@@ -125,15 +124,14 @@ class Metrics:
 
 
 def last(name: str, meaning: str) -> Gauge:
-    """Return a gauge of the last drift test, whichever worker has made it."""
+    """Return a gauge of the last drift test of any worker."""
     return Last(name, meaning, ["model", "detector"], multiprocess_mode="mostrecent")
 
 
 class Last(Gauge):
-    """A gauge of what was set last in any worker, by the clock that is never set back.
+    """A gauge of the value that any worker has set last, by the monotonic clock.
 
-    By prometheus_client's, which may be, a worker's value would pass for the last one until the time at which
-    it was set has come again.
+    prometheus_client uses the clock on the wall. When that is set back, an old value passes for the last.
     """
 
     def set(self, value: float) -> None:
@@ -141,7 +139,7 @@ class Last(Gauge):
 
 
 def reason_of(document: Mapping[str, Any]) -> str:
-    """Return the kind of a problem, or the phrase of its status where that says it all, with hyphens."""
+    """Return the kind of a problem or, for type `about:blank`, the phrase of its status with hyphens."""
     namespace, _, kind = str(document["type"]).rpartition(":")
     if namespace.startswith("urn:"):
         return kind
@@ -150,32 +148,32 @@ def reason_of(document: Mapping[str, Any]) -> str:
 
 @cache
 def metrics() -> Metrics:
-    """Return the metrics, made when they are first asked for.
+    """Return the metrics, made at the first call.
 
-    That is in a worker: before it, BentoML has not said yet where the workers add theirs up.
+    Call it in a worker only: the folder in which the workers share their metrics is not known before.
 
     Raises:
-        OSError: There is no room for them.
+        OSError: There is no room for them on disk.
     """
     metric_files.reserve()
     return Metrics()
 
 
 class Meter:
-    """The metrics of one model, their labels looked up once: to look one up takes longer than to count."""
+    """The metrics of one model, with labels looked up once, since that takes longer than counting."""
 
-    def __init__(self, to: Metrics, model: str) -> None:
-        self.to = to
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.metrics = metrics
         self.model = model
         self.images = dict[str, Counter]()
-        self.confidence = to.confidence.labels(model)
-        self.classify_images = to.batch_images.labels(model, "/classify")
-        self.classify_decode = to.step_seconds.labels(model, "/classify", "decode")
-        self.classify_predict = to.step_seconds.labels(model, "/classify", "predict")
-        self.drift_images = to.batch_images.labels(model, "/drift")
-        self.drift_decode = to.step_seconds.labels(model, "/drift", "decode")
-        self.drift_predict = to.step_seconds.labels(model, "/drift", "predict")
-        self.drift_test = to.step_seconds.labels(model, "/drift", "test")
+        self.confidence = metrics.confidence.labels(model)
+        self.classify_images = metrics.batch_images.labels(model, "/classify")
+        self.classify_decode = metrics.step_seconds.labels(model, "/classify", "decode")
+        self.classify_predict = metrics.step_seconds.labels(model, "/classify", "predict")
+        self.drift_images = metrics.batch_images.labels(model, "/drift")
+        self.drift_decode = metrics.step_seconds.labels(model, "/drift", "decode")
+        self.drift_predict = metrics.step_seconds.labels(model, "/drift", "predict")
+        self.drift_test = metrics.step_seconds.labels(model, "/drift", "test")
 
     def show_classes(self, labels: Sequence[str]) -> None:
         """Report each class as found zero times, where there are not very many."""
@@ -185,7 +183,7 @@ class Meter:
     def count_classified(
         self, best: Sequence[Sequence[Prediction]], *, decode: float, predict: float
     ) -> None:
-        """Count a batch of images, each with its most probable classes, and the seconds of its steps."""
+        """Count images that were classified together, by their best class, and the seconds of each step."""
         self.classify_images.observe(len(best))
         self.classify_decode.observe(decode)
         self.classify_predict.observe(predict)
@@ -195,23 +193,23 @@ class Meter:
 
     def count_class(self, label: str, images: int) -> None:
         if label not in self.images:
-            self.images[label] = self.to.images.labels(self.model, label)
+            self.images[label] = self.metrics.images.labels(self.model, label)
         self.images[label].inc(images)
 
     def count_rejected(self, problems: Iterable[Problem]) -> None:
         """Count images that cannot be used, each with the problem that it has."""
         for problem in problems:
-            self.to.rejected.labels(self.model, problem.kind).inc()
+            self.metrics.rejected.labels(self.model, problem.kind).inc()
 
-    def count_odd(self, oddities: Iterable[WarningKind]) -> None:
+    def count_odd(self, warnings: Iterable[WarningKind]) -> None:
         """Count images that are answered with a warning, each with its kind."""
-        for oddity in oddities:
-            self.to.odd.labels(self.model, oddity).inc()
+        for warning in warnings:
+            self.metrics.odd.labels(self.model, warning).inc()
 
     def count_test(self, report: DriftReport) -> None:
-        """Count a drift test, and say what came out."""
+        """Count a drift test, and report its result."""
         names = self.model, report.detector
-        self.to.tests.labels(*names, RESULTS[report.is_drift]).inc()
-        self.to.p_value.labels(*names).set(report.p_value)
-        self.to.score.labels(*names).set(report.score)
-        self.to.alpha.labels(*names).set(report.alpha)
+        self.metrics.tests.labels(*names, RESULTS[report.is_drift]).inc()
+        self.metrics.p_value.labels(*names).set(report.p_value)
+        self.metrics.score.labels(*names).set(report.score)
+        self.metrics.alpha.labels(*names).set(report.alpha)

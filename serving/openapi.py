@@ -1,4 +1,4 @@
-"""The endpoints in the words of OpenAPI, made from the schemas that they use."""
+"""The OpenAPI description of the endpoints, made from their schemas."""
 
 from collections.abc import Collection, Sequence
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from serving.schemas import (
 )
 from vision import errors as vision_errors
 
-VERSION = "3.1.0"  # the first whose schemas are those of JSON Schema, null included
+VERSION = "3.1.0"  # the first whose schemas are JSON Schema, with null
 DESCRIPTION = (
     "Says what is in images, and whether the images it is sent still come from the distribution that its "
     "model was trained on. Every error is a problem document (RFC 9457) that says what was wrong and "
@@ -34,7 +34,7 @@ IMAGES_OR_ARCHIVE = "One file for each image, or a single .npy, .npz or .zip tha
 
 Problems = Sequence[type[vision_errors.Problem]]
 
-# Any request can end in these: before anybody knows what it asks for, or in a defect.
+# Every endpoint can give these: they come up before a request is routed, or from a defect.
 EVERYWHERE: Problems = (
     errors.MalformedRequestError,
     errors.SlowClientError,
@@ -74,7 +74,7 @@ SCHEMES = {
 
 
 def components(*, with_keys: bool) -> dict[str, Any]:
-    """Return the schemas of every answer, its headers, and how to send a key where there are keys."""
+    """Return the schemas and headers of all answers and, with keys, how to send one."""
     _, schema = models_json_schema([(answer, "serialization") for answer in ANSWERS], ref_template=REFERENCE)
     described = {
         name: {"description": meaning, "required": True, "schema": {"type": "string"}}
@@ -85,7 +85,7 @@ def components(*, with_keys: bool) -> dict[str, Any]:
 
 
 def paths() -> dict[str, Any]:
-    """Return the path item of every endpoint, as it is where there are no keys."""
+    """Return the path item of every endpoint, for a service without keys."""
     return {
         "/classify": post(
             "classify",
@@ -114,7 +114,7 @@ def paths() -> dict[str, Any]:
 
 
 def behind_keys(items: dict[str, Any], *, public: Collection[str]) -> dict[str, Any]:
-    """Return path items as they are where there are keys, which public paths do not need."""
+    """Return path items for a service with keys, which public paths do not need."""
     refused = problem_answers([errors.UnauthorizedError])
     return {
         path: item

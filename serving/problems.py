@@ -1,4 +1,4 @@
-"""Errors as answers: the status that each becomes, and its problem document (RFC 9457)."""
+"""The status and the problem document (RFC 9457) of every error."""
 
 import errno
 import json
@@ -54,7 +54,7 @@ HEADERS_OF_STATUS = {
 }
 HEADERS_OF_TYPE = {TYPE_PREFIX + errors.OutOfMemoryError.kind: [AGAIN]}
 
-# How torch and Python's threads say that memory ran out; they have no type for it.
+# Messages of torch and of Python's threads when memory runs out; neither has a type for it.
 OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "can't start new thread")
 
 
@@ -67,7 +67,7 @@ def document_of(problem: Problem) -> dict[str, Any]:
 
 
 def problem_document(status: int, detail: str, *, kind: str = "", title: str = "") -> dict[str, Any]:
-    """Return a problem document; without a kind, one whose status says it all (type `about:blank`)."""
+    """Return a problem document, of type `about:blank` if no kind is given."""
     return {
         "type": TYPE_PREFIX + kind if kind else "about:blank",
         "title": title or HTTPStatus(status).phrase,
@@ -82,7 +82,7 @@ def problem_response(document: Mapping[str, Any]) -> Response:
     members = dict(document)
     if request_id():
         members["request_id"] = request_id()
-    # In ASCII, since what a file says of itself need not be text that can be encoded.
+    # In ASCII, since a file's name may hold characters that UTF-8 cannot encode.
     response = Response(json.dumps(members), document["status"], media_type=MEDIA_TYPE)
     of_status, of_type = (
         HEADERS_OF_STATUS.get(document["status"], ()),
@@ -100,22 +100,22 @@ async def answer_problem(_request: Request, problem: Exception) -> Response:
 
 
 async def answer_out_of_memory(_request: Request, _error: Exception) -> Response:
-    """Answer a request for which there was not enough memory, in whatever is not looked after already."""
+    """Answer a request whose MemoryError nothing else has caught."""
     return problem_response(document_of(errors.OutOfMemoryError()))
 
 
 async def answer_disconnect(_request: Request, _disconnect: Exception) -> Response:
-    """Count a client that left in the middle of its request as its own doing; nobody hears the answer."""
+    """Count a request whose client left in the middle as malformed; nobody reads the answer."""
     left = errors.MalformedRequestError("The connection closed before the request's end.")
     return problem_response(document_of(left))
 
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Do something that may take a lot of memory.
+    """Turn every way of running out of memory into one error.
 
     Raises:
-        OutOfMemoryError: There is not enough.
+        OutOfMemoryError: There is not enough memory.
     """
     try:
         yield
@@ -127,7 +127,7 @@ def enough_memory() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether there was not enough memory, be it that this has caused what an error says."""
+    """Return whether an error, or one of its causes, says that memory ran out."""
     if error is None:
         return False
     if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:

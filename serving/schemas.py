@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP: the fields of the forms, and the answers."""
+"""The schemas of the API: form fields and answers."""
 
 import json
 from contextlib import suppress

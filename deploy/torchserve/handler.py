@@ -1,7 +1,7 @@
-"""TorchServe's way to the service's models: the same pictures in, the same probabilities out.
+"""A TorchServe handler for the service's models: the same images in, the same probabilities out.
 
-`python -m train torchserve` puts this file into an archive, with those of this package that it imports. They
-are few on purpose: beside TorchServe they need PyTorch, NumPy, SciPy and Pillow alone.
+`python -m train torchserve` puts this file and all of this project that it imports into an archive. That is
+little on purpose: beside TorchServe it needs PyTorch, NumPy, SciPy and Pillow alone.
 """
 
 import json
@@ -29,12 +29,12 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class InvalidTopKError(Problem):
-    """The number of classes that a request asks for is none."""
+    """The top_k of a request is not a number of classes."""
 
     kind, title = "malformed-request", "The request is malformed"
 
 
-# Those of the service, whose table needs more than an archive brings.
+# As in serving/problems.py, which an archive does not hold.
 STATUSES: Mapping[type[Problem], HTTPStatus] = {
     InvalidTopKError: HTTPStatus.BAD_REQUEST,
     errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -43,13 +43,13 @@ STATUSES: Mapping[type[Problem], HTTPStatus] = {
     errors.NoDigitError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NoContentError: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
-Row = Mapping[str, Any]  # what TorchServe makes of a request: the fields of its form, or its `body`
+Row = Mapping[str, Any]  # a request as TorchServe gives it: the fields of its form, or its `body`
 
 
 class TorchServeHandler:
     """One model in one worker, on the CPU as in the service.
 
-    TorchServe makes it, calls `initialize` once, and `handle` for each batch of requests.
+    TorchServe makes the handler, calls `initialize` once, and `handle` for each group of requests.
     """
 
     def initialize(self, context: Any) -> None:
@@ -64,9 +64,9 @@ class TorchServeHandler:
         self.preparation = preparation_of(context.model_yaml_config["metadata"])
 
     def handle(self, rows: Sequence[Row], context: Any) -> list[dict[str, Any]]:
-        """Return for each request its most probable classes, the best first, or the problem that it has.
+        """Return for each request its most probable classes, the best first, or its problem document.
 
-        A request with a problem fails alone, whoever it shares a batch with.
+        A request with a problem fails alone; the others of its group are answered.
         """
         requests = [self.read(row) for row in rows]
         usable = [request for request in requests if not isinstance(request, Problem)]
@@ -89,7 +89,7 @@ class TorchServeHandler:
         return answers
 
     def read(self, row: Row) -> tuple[Pixels, int] | Problem:
-        """Return the picture of a request as the model takes it, and how many classes are asked for."""
+        """Return the model input and the top_k of a request, or its problem."""
         try:
             top_k = read_top_k(row.get("top_k", TOP_K))
             data = row.get("data", row.get("body"))
@@ -99,7 +99,7 @@ class TorchServeHandler:
             return self.preparation.prepare(picture).pixels, top_k
         except Problem as problem:
             return problem
-        except Exception:  # whatever it is, it is this request's alone
+        except Exception:  # the other requests are to be answered
             logger.exception("A request failed")
             return Problem(
                 "The request could not be answered because of a defect. The log holds the details."
@@ -107,7 +107,7 @@ class TorchServeHandler:
 
     @torch.inference_mode()
     def predict(self, inputs: Sequence[Pixels]) -> list[list[float]]:
-        """Return the softmax probabilities of each input, none for none."""
+        """Return the softmax probabilities of each input, shape (N, K)."""
         if not inputs:
             return []
         logits, _ = self.script(torch.from_numpy(np.stack(inputs)))
@@ -123,7 +123,7 @@ def read_top_k(value: Any) -> int:
     """Return the number of classes that a request asks for.
 
     Raises:
-        InvalidTopKError: It is none.
+        InvalidTopKError: It is not a whole number from 1 on.
     """
     text = bytes(value).decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
     if not re.fullmatch("[1-9][0-9]{0,5}", text):

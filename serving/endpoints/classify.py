@@ -32,10 +32,10 @@ ClassifyJob = tuple[Submission[ClassifyForm], Work]
 def classify(
     classifier: Classifier, limits: Settings, lane: Lane, jobs: Sequence[ClassifyJob]
 ) -> list[ClassifyResponse | Exception]:
-    """Say what is in each image of some requests of one lane, all of them in one go.
+    """Classify the images of a group of requests, all of them together.
 
     Returns:
-        For each request its answer, or the problem that it has: a fault in one does not touch the others.
+        For each request its answer, or the error that it alone has.
     """
     started = time.perf_counter()
     readings = [read_images(classifier, limits, lane, submission, work) for submission, work in jobs]
@@ -64,17 +64,17 @@ def classify(
 
 @dataclass(frozen=True)
 class Reading:
-    """The images of a request as they were read: all of them, and those that can be used."""
+    """The images of a request: all of them, and those that can be used."""
 
     items: Sequence[Item]
     usable: Sequence[tuple[Item, Prepared]]
 
 
 def check_any(works: Sequence[Work]) -> None:
-    """Go on, if somebody waits for one of them.
+    """Go on if at least one request of a group is still waited for.
 
     Raises:
-        AbandonedError: Nobody does.
+        AbandonedError: None is.
     """
     if not any(work.is_wanted for work in works):
         raise AbandonedError
@@ -90,11 +90,11 @@ def read_images(
             classifier.preparation,
             archives=False,
             checkpoint=lane.checkpoint(work),
-            offload=lane.elsewhere(work),
+            offload=lane.offload(work),
         )
         metrics().meter(classifier.name).count_rejected(problems_of(items))
         return Reading(items, usable_inputs(items))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's alone
+    except Exception as error:  # noqa: BLE001 - the others of the group are to be answered
         return error
 
 

@@ -19,11 +19,11 @@ from vision.models.classifier import Classifier
 def score_drift(
     classifier: Classifier, limits: Settings, lane: Lane, submission: Submission[DriftForm], work: Work
 ) -> DriftResponse:
-    """Say whether the images of a request still come from the distribution that the model was trained on.
+    """Test whether the images of a request come from the distribution that the model was trained on.
 
     Raises:
-        NoDriftReferenceError: The model has nothing to compare them with.
-        MalformedRequestError: The reference has no such kernel, or too few permutations.
+        NoDriftReferenceError: The model has no drift reference.
+        MalformedRequestError: The reference does not have the kernel, or not as many permutations.
         TooLargeError: There are more images than the reference was fitted for.
         UntestableBatchError: Fewer than two images could be used, or their features are not finite.
         Problem: No image could be used.
@@ -49,7 +49,7 @@ def score_drift(
             classifier.preparation,
             archives=True,
             checkpoint=lane.checkpoint(work),
-            offload=lane.elsewhere(work),
+            offload=lane.offload(work),
         )
     meter.count_rejected(problems_of(items))
     usable, failed = usable_inputs(items), image_errors(items)

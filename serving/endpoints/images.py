@@ -1,4 +1,4 @@
-"""The images of a request: those that a model can take, and the errors of the others."""
+"""The images of a request: the inputs of the model, and the errors of images that cannot be used."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ from vision.preprocessing.prepared import Prepared
 
 
 def usable_inputs(items: Sequence[Item]) -> list[tuple[Item, Prepared]]:
-    """Return the items that could be prepared, with what the model takes of them.
+    """Return the images that can be used, each with its model input.
 
     Raises:
-        Problem: There is none. It is that of the first image, with those of all the others beside it.
+        Problem: There is none. It is the problem of the first image, with a list of those of all images.
     """
     usable = [(item, item.content) for item in items if not isinstance(item.content, Problem)]
     if usable:

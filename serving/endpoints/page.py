@@ -1,7 +1,6 @@
-"""The page that shows the API in a browser, and the policy under which it loads nothing from other hosts.
+"""The API documentation as a web page (Swagger UI), and the policy that keeps it from other hosts.
 
-BentoML's own page tells Google of each visit, and has a picture from Swagger's host say whether the document
-of the API is valid.
+BentoML's own page reports each visit to Google, and loads a picture from Swagger's host.
 """
 
 import base64

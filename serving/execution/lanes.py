@@ -1,7 +1,7 @@
-"""Requests that take long told from those that do not, so that none of the quick ones waits for a slow one.
+"""A quick and a slow lane for requests, so that quick requests do not wait for slow ones.
 
-Nobody knows beforehand how long a request takes. One of few images begins in the quick lane, and is put off
-as soon as it turns out to take long. Its work then begins anew in the slow lane.
+How long a request takes is not known beforehand. A request of few images starts in the quick lane. Once it
+turns out to be slow it is put off, and starts anew in the slow lane.
 """
 
 import time
@@ -19,7 +19,7 @@ QUICK_SECONDS = 0.15  # of decoding and preparing; a further picture then takes 
 
 
 class PutOffError(Exception):
-    """A request takes longer than its lane allows."""
+    """A request takes longer than the quick lane allows."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Lane:
     """How the pictures of a request are decoded.
 
     Attributes:
-        elsewhere: Returns what decodes those that take long, for some work.
+        offload: Returns what decodes the slow pictures of a request.
         seconds: How long a request may take before it is put off.
     """
 
-    elsewhere: Callable[[Work], Offload]
+    offload: Callable[[Work], Offload]
     seconds: float = inf
 
     def checkpoint(self, work: Work) -> Callable[[], None]:
-        """Return a function that is called before each picture, and raises what ends the work."""
+        """Return a function to call before each picture, which raises an error if the work has to end."""
         until = time.monotonic() + self.seconds
 
         def check() -> None:
@@ -47,13 +47,13 @@ class Lane:
 
 
 def quick_lane(steps: int) -> Lane:
-    """Return a lane for requests that take neither many steps for a picture nor much time in all."""
-    elsewhere = Offload(steps, put_off)
-    return Lane(lambda _: elsewhere, QUICK_SECONDS)
+    """Return a lane that puts off requests with a picture of more steps, or that take long in all."""
+    offload = Offload(steps, put_off)
+    return Lane(lambda _: offload, QUICK_SECONDS)
 
 
 def slow_lane(decoder: DecoderProcess) -> Lane:
-    """Return a lane for any requests; pictures that take long are decoded in another process."""
+    """Return a lane for any request; slow pictures are decoded in another process."""
     return Lane(lambda work: Offload(QUICK_STEPS, partial(decoder.decode, checkpoint=work.checkpoint)))
 
 

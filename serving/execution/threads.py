@@ -1,4 +1,4 @@
-"""Work that takes long, off the event loop, in no more threads than there are for it."""
+"""Threads for work that would hold up the event loop, and how many cores there are for them."""
 
 import asyncio
 import math
@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 CGROUP = Path("/sys/fs/cgroup")
-# What a container may use of each period, both in microseconds, as versions 2 and 1 of cgroups say it.
+# Files of cgroups, version 2 and 1, with a container's CPU time and the period it is for, in microseconds.
 QUOTAS = (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"])
 
 
 def cores() -> int:
-    """Return how many cores this process may use: those that it may run on, within its container's quota."""
+    """Return how many cores this process may use, by its affinity and its container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for files in QUOTAS:
         with suppress(OSError, ValueError):  # another version, no container, or one without a quota ("max")
@@ -29,7 +29,7 @@ def cores() -> int:
 
 
 def start_threads(count: int, name: str) -> ThreadPoolExecutor:
-    """Return some threads that are there from now on, since later there may be no memory to start one."""
+    """Return threads that have all been started; later, there may be no memory to start one."""
     threads, all_there = ThreadPoolExecutor(count, name), threading.Barrier(count + 1)
     for _ in range(count):
         threads.submit(all_there.wait)
@@ -38,9 +38,9 @@ def start_threads(count: int, name: str) -> ThreadPoolExecutor:
 
 
 async def in_thread(threads: Executor, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Return what a function returns that runs in one of some threads.
+    """Run a function in one of the threads, and return its result.
 
-    A request that is cancelled while it waits for a thread never takes one. One that has begun keeps its
-    thread until it is done or finds itself abandoned, so that there are never more at work than the pool has.
+    A request that is cancelled while it waits for a thread never takes one. A request that has begun keeps
+    its thread until it is done or finds itself abandoned.
     """
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)

@@ -1,7 +1,7 @@
-"""Connections that cost little as long as no whole request comes over them.
+"""Limits on connections: their number, their time without a request, and the size of headers.
 
-uvicorn waits for the headers of a request for ever, takes as many of them as there are, and answers in plain
-text what is not HTTP. Whoever opens connections and sends next to nothing over them would have it to himself.
+uvicorn waits for the headers of a request for ever, reads any number of them, and answers invalid HTTP in
+plain text. Clients that open connections and send next to nothing would keep all others out.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from serving.process.host_header import check_host
 from serving.settings import settings
 from vision.errors import Problem
 
-MAX_HEAD_BYTES = 64 * 2**10  # of the address and all headers of a request
+MAX_HEAD_BYTES = 64 * 2**10  # the URL and all headers of a request
 MAX_HEADERS = 200
-MAX_PIPELINED = 8  # requests that wait for the answer to one before them
-LINGER_SECONDS = 2  # in which a client that is still sending may read why it is sent away
+MAX_PIPELINED = 8  # requests of a connection that wait for the answer to an earlier one
+LINGER_SECONDS = 2  # time for a client that is still sending to read why it is refused
 NOT_HTTP = "This is not an HTTP request: {part} cannot be read. Send one as RFC 9112 describes it."
-PARTS = {  # of a request, by a word of what the parser says is wrong with it
+PARTS = {  # parts of a request, by a word of the parser's message
     "present with": "Content-Length beside Transfer-Encoding",
     "method": "the method",
     "chunk": "a chunk",
@@ -39,11 +39,11 @@ PARTS = {  # of a request, by a word of what the parser says is wrong with it
     "version": "the version",
     "dot": "the version",
 }
-OTHER_FILES = 200  # that a worker holds open beside its connections
+OTHER_FILES = 200  # files that a worker holds open beside its connections
 
 
 def limit_connections() -> None:
-    """Have the uvicorn of this process handle connections as this module says, and let it hold enough."""
+    """Make uvicorn in this process use `Connection`, and raise the limit on open files as needed."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings().max_connections + OTHER_FILES
@@ -55,32 +55,32 @@ def limit_connections() -> None:
 
 @cache
 def most_connections() -> int:
-    """Return how many connections this process may hold, which is not more than it can."""
+    """Return how many connections this process may hold, by its settings and its limit on open files."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(settings().max_connections, files - OTHER_FILES))
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose client has to send headers in time, and not too many of them.
+    """A connection whose client has to send its headers in time, and not too many of them.
 
-    One that waits for the client's next request gives way where there are too many.
+    When there are too many connections, the one that has been idle for longest is closed.
 
     Attributes:
-        idle: The connections of this process that wait for another request, longest first.
-        turn_since: Since when it has been the client's turn to send, by the loop's clock.
-        in_head: Whether a request has begun whose headers are not all there.
-        head_bytes: How much of them is.
-        problem: What is wrong with a request that the parser gives up.
-        is_refused: Whether it will be closed, so that all it sends is thrown away.
-        is_told: Whether the reason has been sent.
-        has_progressed: Whether the parser has made anything of what came last.
-        unparsed_bytes: How much has come since it last did.
-        waiting_heads: Sizes of the headers of requests that wait for the answer to one before them.
-        unsent_bytes: How much the client had still to read when that was last looked at.
-        received: What came last.
+        idle: The connections of this process that wait for their next request, the longest first.
+        turn_since: When the client's turn to send began, by the loop's clock.
+        in_head: Whether a request has begun whose headers have not all arrived.
+        head_bytes: Bytes of the headers that have arrived.
+        problem: The error for which the parser has given a request up.
+        is_refused: Whether the connection will be closed, so that all that arrives is thrown away.
+        is_told: Whether the client has been sent the reason.
+        has_progressed: Whether the parser has found anything in the last bytes.
+        unparsed_bytes: Bytes since the parser last found something.
+        waiting_heads: Sizes of the headers of requests that wait for the answer to an earlier one.
+        unsent_bytes: Bytes that the client had not read at the last check.
+        received: The last bytes.
     """
 
-    idle: ClassVar[dict["Connection", None]] = {}  # since a set would have no order
+    idle: ClassVar[dict["Connection", None]] = {}  # an ordered set
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -94,7 +94,7 @@ class Connection(HttpToolsProtocol):
             self.give_way()
 
     def give_way(self) -> None:
-        """Close the connection that has waited for its next request for longest, or else this one."""
+        """Close the connection that has been idle for longest or, if none is, this one."""
         longest = next(iter(self.idle), None)
         if longest is None or longest.transport.get_write_buffer_size():  # it has not read its answer yet
             self.transport.abort()
@@ -112,7 +112,7 @@ class Connection(HttpToolsProtocol):
             return
         self.has_progressed, self.received = False, data
         super().data_received(data)
-        # The parser keeps what belongs together, be it a header or what may follow a body, until it has all.
+        # The parser buffers a header, or what follows a body, until it is complete.
         self.unparsed_bytes = 0 if self.has_progressed else self.unparsed_bytes + len(data)
         if self.unparsed_bytes > MAX_HEAD_BYTES and not self.is_refused:
             self.refuse(headers_too_large())
@@ -142,7 +142,7 @@ class Connection(HttpToolsProtocol):
             self.give_up(headers_too_large())
 
     def give_up(self, problem: Problem) -> NoReturn:
-        """Have the parser stop, which says that something is wrong, but not what."""
+        """Stop the parser, and keep the error, which the parser would lose."""
         self.problem = problem
         raise problem
 
@@ -174,23 +174,23 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_answered(self) -> bool:
-        """Whether nothing that has been asked is still to be answered."""
+        """Whether all requests have been answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def check_time(self) -> None:
-        """Close the connection if it is the client's turn, to send or to read, and has been for too long."""
+        """Close the connection if the client has taken too long to send or to read."""
         patience, before = settings().read_timeout_seconds, self.unsent_bytes
         self.unsent_bytes = self.transport.get_write_buffer_size()
         is_given_up = self.transport.is_closing() and not self.is_answered
         if self.unsent_bytes not in {0, before} and not is_given_up:
-            self.look_again(patience)  # at whether it reads
+            self.look_again(patience)  # the client is reading
             return
         if self.unsent_bytes or self.transport.is_closing() or self.is_told:
             self.transport.abort()
             return
         left = self.seconds_left()
         if left > 0:
-            self.look_again(min(left, patience))  # by when another request may have begun
+            self.look_again(min(left, patience))  # another request may have begun by then
         elif self.in_head and not self.is_refused:
             self.refuse(
                 SlowClientError(
@@ -202,11 +202,11 @@ class Connection(HttpToolsProtocol):
             self.look_again(LINGER_SECONDS)
 
     def seconds_left(self) -> float:
-        """Return for how long the client may still take."""
+        """Return how long the client may still take."""
         patience = settings().read_timeout_seconds
         if not self.is_answered and (self.is_refused or not self.in_head):
-            return patience  # it waits, or sends a body, which has its time where it is read
-        if not self.in_head and self.cycle is not None:  # for the rest of a body that has its answer already
+            return patience  # the client waits, or sends a body, which has a time limit of its own
+        if not self.in_head and self.cycle is not None:  # idle, or sending a body that is answered already
             patience = settings().timeout_seconds if self.cycle.more_body else self.timeout_keep_alive
         return self.turn_since + patience - self.loop.time()
 
@@ -215,16 +215,16 @@ class Connection(HttpToolsProtocol):
         self.timer = self.loop.call_later(seconds, self.check_time)
 
     def _should_upgrade(self) -> bool:
-        """Return whether a request that the parser holds for one of another protocol is to be read again."""
-        return bool(self.parser.get_method() != b"CONNECT")  # which has no body
+        """Return whether to read a request with an Upgrade header once more, as if it had none."""
+        return bool(self.parser.get_method() != b"CONNECT")  # a CONNECT request has no body
 
     def handle_websocket_upgrade(self) -> None:
-        """Read a request as if it had not asked for another protocol (RFC 9110, 7.8).
+        """Read a request as if it had no Upgrade header (RFC 9110, 7.8).
 
-        The parser takes what follows its headers, be it a body or the next request, for the other protocol.
-        A WebSocket would pass by all limits, and nothing here speaks over one.
+        The parser takes what follows the headers, a body or the next request, for the other protocol. Nothing
+        here uses WebSockets, which would bypass all limits.
         """
-        (offset,) = sys.exception().args  # type: ignore[union-attr] # of what has come, where the parser stopped
+        (offset,) = sys.exception().args  # type: ignore[union-attr] # where the parser stopped
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
@@ -234,7 +234,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(self.received)
 
     def send_400_response(self, _msg: str) -> None:
-        """Refuse what is not HTTP, which uvicorn has found, or what there was no memory for."""
+        """Refuse invalid HTTP that uvicorn has found, or a request for which there was no memory."""
         error = sys.exception()
         if error is not None and is_out_of_memory(error.__context__):
             self.refuse(OutOfMemoryError())
@@ -242,14 +242,14 @@ class Connection(HttpToolsProtocol):
             self.refuse(self.problem or MalformedRequestError(NOT_HTTP.format(part=part_of(error))))
 
     def refuse(self, problem: Problem) -> None:
-        """Say why the connection is closed, and close it once the client has had time to read it."""
+        """Tell the client why, and close the connection once it has had time to read that."""
         self.is_refused = True
         self.look_again(LINGER_SECONDS)
         if not self.is_answered:
-            if not self.cycle.more_body:  # or this would be taken for the answer to what was asked before
+            if not self.cycle.more_body:  # else this would be taken for the answer to the earlier request
                 self.cycle.keep_alive = False
                 return
-            self.cycle.disconnected = True  # what is wrong is its body, of which no more will come
+            self.cycle.disconnected = True  # the fault is in its body, which is not read any further
             self.cycle.message_event.set()
             if self.cycle.response_started or self.pipeline:
                 self.transport.close()
@@ -263,7 +263,7 @@ class Connection(HttpToolsProtocol):
 
 
 def part_of(error: BaseException | None) -> str:
-    """Return which part of a request an error of the parser is about, in words that are not the parser's."""
+    """Return which part of a request an error of the parser is about, in words of our own."""
     said = str((error and error.__context__) or error).lower()
     return next((part for word, part in PARTS.items() if word in said), "it")
 
@@ -275,7 +275,7 @@ def headers_too_large() -> HeadersTooLargeError:
 
 
 def raw_answer(problem: Problem) -> bytes:
-    """Return the answer to what is no request, as it goes over a connection that is closed after it."""
+    """Return the bytes of an answer after which the connection is closed."""
     given = request_id_of(())
     response = problem_response(document_of(problem) | {"request_id": given})
     headers = [*answer_headers(response.raw_headers, given), (b"connection", b"close")]

@@ -1,7 +1,7 @@
-"""Where the workers' metrics are, and the room that they take on disk, taken before there is none left.
+"""The files through which workers share their metrics, with their room on disk reserved.
 
-Workers share their metrics through files that are mapped into memory. As prometheus_client makes them they
-are holes, for which the system finds room when something is counted; on a full disk it kills the worker.
+The files are mapped into memory. As prometheus_client makes them they are sparse: the system finds room when
+something is counted and, on a full disk, kills the worker.
 """
 
 import atexit
@@ -17,10 +17,10 @@ from pathlib import Path
 from serving.logs import refuse_to_start
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-USED = struct.Struct("i")  # bytes, with which each file begins
+USED = struct.Struct("i")  # the first bytes of each file: how many of its bytes are used
 
-# Bytes by the beginning of a file's name: several times what is counted of the largest model and of every
-# endpoint with every status that it has. prometheus_client takes a file as large as it finds it.
+# Bytes of a file, by the beginning of its name: several times what the largest model and every endpoint with
+# every status need. prometheus_client uses a file at the size it has.
 ROOM: Mapping[str, int] = {
     "counter": 2**19,
     "histogram": 2**20,
@@ -34,10 +34,10 @@ ROOM: Mapping[str, int] = {
 def make_folder(home: Path) -> str:
     """Return a new folder for the metrics of the workers that this process starts, removed when it ends.
 
-    It is in BentoML's home, or among temporary files where nothing can be made there.
+    It is made in BentoML's home or, where that is read-only, among the temporary files.
 
     Raises:
-        SystemExit: Nothing can be made there either.
+        SystemExit: Neither is possible.
     """
     try:
         folder = make_locked_folder(home / "metrics")
@@ -54,9 +54,9 @@ def make_folder(home: Path) -> str:
 
 
 def make_locked_folder(place: Path) -> str:
-    """Return a new folder that is locked as long as this process lives; remove those that are not locked.
+    """Return a new folder that is locked as long as this process lives.
 
-    They are of processes that were killed.
+    Folders without a lock, of processes that were killed, are removed.
     """
     place.mkdir(exist_ok=True)
     with locked(place, fcntl.LOCK_EX):  # so that nobody finds the new one before it is locked
@@ -79,7 +79,7 @@ def locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def reserve() -> None:
-    """Take the room for all that this process will count, where it shares its metrics with others.
+    """Reserve the disk space for the metrics of this process, where it shares them with others.
 
     Raises:
         OSError: There is not enough.
@@ -102,11 +102,11 @@ def reserve() -> None:
 
 
 def release(process: int, folder: Path) -> None:
-    """Give back the room that a process which has ended did not use. What it has counted stays."""
+    """Free the disk space that a process which has ended did not use, and keep its metrics."""
     for path in folder.glob(f"*_{process}.db"):
         with path.open("r+b") as file:
             used = file.read(USED.size)
             if used:
                 file.truncate(max(*USED.unpack(used), 2 * USED.size))
-            else:  # there was no room for it, and readers expect a beginning
+            else:  # it is empty, since there was no room, and readers cannot read that
                 path.unlink()

@@ -1,4 +1,4 @@
-"""Work that nobody waits for any more: because it has taken too long, or because the client has left."""
+"""Cancellation of the work for a request when it takes too long or its client leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-WATCHED_AFTER_SECONDS = 0.05  # most work is done by then, and to watch it would take longer than a part of it
+WATCHED_AFTER_SECONDS = 0.05  # most work is done by then, and watching costs as much as part of it
 
 
 class AbandonedError(Exception):
@@ -14,20 +14,20 @@ class AbandonedError(Exception):
 
 
 class Work:
-    """What threads do for a request, as long as somebody waits for it.
+    """A cancellation token of a request: whether somebody still waits for its answer.
 
-    No thread can be stopped from outside. So whoever does something long looks here every now and then.
+    A thread cannot be stopped from outside, so long work calls `checkpoint` every now and then.
     """
 
     def __init__(self) -> None:
         self.is_wanted = True
 
     def abandon(self) -> None:
-        """Let the work end where it is."""
+        """Have the work end at its next checkpoint."""
         self.is_wanted = False
 
     def checkpoint(self) -> None:
-        """Go on, if somebody still waits.
+        """Go on if somebody still waits for the work.
 
         Raises:
             AbandonedError: Nobody does.
@@ -38,9 +38,9 @@ class Work:
 
 @asynccontextmanager
 async def while_connected(request: Request) -> AsyncIterator[Work]:
-    """Give work to do for a request, which is abandoned when it is cancelled or its client leaves.
+    """Give a cancellation token, abandoned when the request is cancelled or its client leaves.
 
-    All of the request's body must have been read before.
+    The request's body must have been read to its end.
 
     Raises:
         ClientDisconnect: The client has left.
@@ -63,7 +63,7 @@ async def while_connected(request: Request) -> AsyncIterator[Work]:
         yield work
     except asyncio.CancelledError:
         work.abandon()
-        if not has_left or task.uncancel():  # the service stops, or the time is over
+        if not has_left or task.uncancel():  # the service stops, or the time limit is over
             raise
         raise ClientDisconnect from None
     finally:

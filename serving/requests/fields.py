@@ -1,4 +1,4 @@
-"""The fields beside the images: what each may be, and what is wrong with one in words of our own."""
+"""Validation of the form fields beside the images, with messages of our own."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ def describe_invalid(name: str, error: ErrorDetails, form_type: type[Form]) -> s
 
 
 def described(schema: Mapping[str, Any]) -> str:
-    """Return in words what a value may be of which JSON Schema says so."""
+    """Return in words what a JSON Schema allows."""
     (schema, *_) = schema.get("anyOf", [schema])
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"

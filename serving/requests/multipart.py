@@ -1,4 +1,4 @@
-"""Reading multipart requests: the files under `images`, the fields beside them, and nothing else."""
+"""Parsing of multipart requests: the files under `images`, and the fields beside them."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -18,10 +18,10 @@ from vision.images.read import Upload
 
 MAX_FIELDS, MAX_FIELD_BYTES = 20, 1000
 MAX_CONTENT_TYPE = 1000  # characters
-UPLOAD_BYTES = 600  # that Python takes for a file beside its own
+UPLOAD_BYTES = 600  # what Python takes for each file beside its content
 ENCODING_HEADERS = ("content-encoding", "transfer-encoding", "content-transfer-encoding")
 NO_ENCODING = ("", "identity", "chunked", "binary", "8bit", "7bit")
-FAULTS = {  # of a form, by a word of what the parser says
+FAULTS = {  # faults of a form, by a word of the parser's message
     "content-length": "a part is not as long as it says",
     "line break": "its lines do not end with a carriage return and a line feed",
     "boundary": "its parts are not divided by the boundary that the content type names",
@@ -43,14 +43,14 @@ class Submission(Generic[FormType]):
 async def read_submission(
     request: Request, form_type: type[FormType], *, max_images: int, pause_seconds: float, held: RequestMemory
 ) -> Submission[FormType]:
-    """Read a multipart request and take it apart as it arrives, so that no byte of it is held twice.
+    """Return the files and fields of a multipart request, parsed as it arrives so that no byte is held twice.
 
     Args:
         request: The request.
         form_type: The fields that may stand beside the files.
         max_images: More files than this are refused.
         pause_seconds: How long the client may send nothing.
-        held: Counts what is read. Whoever asks gives it back, however this ends.
+        held: Counts the bytes that are read; the caller gives them back.
 
     Raises:
         UnsupportedTypeError: The body is of another type.
@@ -58,7 +58,7 @@ async def read_submission(
             repeated or out of range.
         TooLargeError: There are too many files.
         SlowClientError: The client has paused for too long.
-        OverloadedError: Other requests hold what there is room for.
+        OverloadedError: The memory for requests is taken.
     """
     parts: Parts | None = None
     loop = asyncio.get_running_loop()
@@ -87,10 +87,10 @@ async def read_submission(
 
 
 def boundary_of(request: Request) -> str:
-    """Return what stands between the parts of a form.
+    """Return the boundary between the parts of a form.
 
     Raises:
-        UnsupportedTypeError: The request is no form, or one that is compressed.
+        UnsupportedTypeError: The request is not a form, or it is compressed.
         MalformedRequestError: Its content type names no boundary.
     """
     check_encoding("request", request.headers.items())
@@ -101,7 +101,7 @@ def boundary_of(request: Request) -> str:
         )
     header = Message()
     header["content-type"] = given
-    (media_type, _), *options = header.get_params([("", "")])  # all at once, since each look takes them apart
+    (media_type, _), *options = header.get_params([("", "")])  # all at once, since each call parses them
     if media_type.lower() != "multipart/form-data":
         raise UnsupportedTypeError(
             f"The request's content type is {media_type[:MAX_ECHO] or 'missing'}. {HOW_TO_SEND}"
@@ -114,10 +114,10 @@ def boundary_of(request: Request) -> str:
 
 
 def check_encoding(what: str, headers: Iterable[tuple[str, str]]) -> None:
-    """Refuse what is not sent as it is.
+    """Refuse a request or part that is compressed or encoded.
 
     Raises:
-        UnsupportedTypeError: It is compressed, or written in letters.
+        UnsupportedTypeError: It has a header that says so.
     """
     for name, value in headers:
         if name.lower() in ENCODING_HEADERS and value.strip().lower() not in NO_ENCODING:
@@ -127,24 +127,24 @@ def check_encoding(what: str, headers: Iterable[tuple[str, str]]) -> None:
 
 
 def fault_of(error: MultipartError) -> str:
-    """Return what is wrong with a form, in words that are not the parser's."""
+    """Return what is wrong with a form, in words of our own."""
     said = str(error.args[0]).lower()
     return next((fault for word, fault in FAULTS.items() if word in said), "its last boundary is missing")
 
 
 class Parts:
-    """The parts of a form as they arrive: fields, and files.
+    """The fields and files of a form as they arrive.
 
-    Whatever is wrong with one is said at once, before the rest of the form is there.
+    A fault is raised at once, before the rest of the form has arrived.
     """
 
     def __init__(self, boundary: str, max_images: int) -> None:
         """Begin a form.
 
         Raises:
-            MultipartError: No form can have this boundary.
+            MultipartError: The boundary is not a valid one.
         """
-        # Strict, or each header could be folded into thousands of lines, which take seconds to put together.
+        # Strict, else a header could be folded into thousands of lines, which take seconds to join.
         self.parser = PushMultipartParser(
             boundary,
             max_segment_count=max_images + MAX_FIELDS + 1,
@@ -160,12 +160,12 @@ class Parts:
 
         Raises:
             MultipartError: The form is damaged.
-            MalformedRequestError: A field or a file is not one that is taken.
+            MalformedRequestError: A field or a file is not allowed.
             UnsupportedTypeError: A part is encoded.
             TooLargeError: There are too many files.
         """
-        if self.parser._state is multipart._COMPLETE:  # for which it has no public name
-            return  # what follows the last boundary means nothing
+        if self.parser._state is multipart._COMPLETE:  # it has no public name
+            return  # bytes after the last boundary mean nothing
         for event in self.parser.parse(chunk):
             if isinstance(event, MultipartSegment):
                 self.begin(event)
@@ -196,22 +196,22 @@ class Parts:
             self.fields[self.name] = text_of(self.name, self.data)
         else:
             filename = decoded(self.filename) or f"image {len(self.uploads)}"
-            # Bytes, since to decode from anything else takes a copy, in as many threads as decode.
+            # As bytes, since Pillow would copy anything else, in each thread that decodes.
             self.uploads.append(Upload(filename, self.content_type, bytes(self.data)))
             self.data = bytearray()
 
     def end(self) -> tuple[dict[str, str], list[Upload]]:
-        """Return fields and files, now that there is no more to come.
+        """Return all fields and files.
 
         Raises:
-            MultipartError: The form has no end.
+            MultipartError: The form's last boundary is missing.
         """
         self.parser.close()
         return self.fields, self.uploads
 
 
 def decoded(latin: str) -> str:
-    """Return a name that was read as latin-1 in utf-8, as most clients send it, where it is that."""
+    """Return a name that was read as latin-1, decoded as UTF-8 if it is UTF-8, as most clients send it."""
     try:
         return latin.encode("latin-1").decode()
     except UnicodeError:
@@ -219,10 +219,10 @@ def decoded(latin: str) -> str:
 
 
 def check_field(fields: Mapping[str, str], name: str) -> None:
-    """Refuse a field that may not be there.
+    """Refuse a field that is not allowed.
 
     Raises:
-        MalformedRequestError: It is not one, it was there before, or there are too many.
+        MalformedRequestError: It is `images`, it is repeated, or there are too many fields.
     """
     if name == FILES_FIELD:
         raise MalformedRequestError(f"'{FILES_FIELD}' holds text where a file belongs. {HOW_TO_SEND}")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy.torchserve import handler as torchserve
 from deploy.torchserve.handler import TorchServeHandler
+from serving import problems
+from vision import errors
 
 
 class Context:
@@ -94,3 +97,18 @@ def test_a_batch_of_bad_requests_alone_needs_no_model(handler, context):
     answers = handler.handle([{}, {}], context)
 
     assert [answer["status"] for answer in answers] == [415, 415]
+
+
+def test_each_error_has_the_status_that_the_service_gives_it():
+    """The service's own table is not in an archive."""
+    of_the_service = {problem.kind: status for problem, status in problems.STATUSES.items()}
+
+    for problem, status in torchserve.STATUSES.items():
+        assert (problem, status) == (problem, of_the_service[problem.kind])
+
+
+def test_each_error_that_an_image_can_have_has_a_status():
+    of_all = {error for error in errors.Problem.__subclasses__() if error.__module__ == errors.__name__}
+    of_other_things = {errors.AmbiguousFilesError, errors.ModelNotLoadedError}
+
+    assert torchserve.STATUSES.keys() - {torchserve.InvalidTopKError} == of_all - of_other_things
