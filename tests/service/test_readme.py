@@ -90,7 +90,7 @@ def running(command: str, folder: Path, environment: dict[str, str], *, until: s
         process.wait(timeout=60)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_the_commands_of_the_readme_work_in_a_fresh_clone(clone, stranger):
     with pytest.raises(httpx.TransportError):  # else the answers below would be another service's
