@@ -1,6 +1,8 @@
 """What holds for all tests: which are slow, what is trained before them, how examples are made."""
 
 import os
+from collections import Counter
+from pathlib import Path
 
 # Read when bentoml is imported, which is why it comes before everything else.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -26,15 +28,19 @@ hypothesis.settings.load_profile("seeded")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what takes long, and begin with it: a trained model, measurements, and benchmarks that are run."""
+    """Mark what takes long, and begin with the files of which a test may take longest."""
+    limits = Counter[Path]()
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         needs_model = bool(MAKERS.keys() & fixtures)
         if needs_model and "start_benchmark" in fixtures:
             item.add_marker("thorough")
-        if needs_model or item.path.parent.name == "bench" or item.get_closest_marker("thorough"):
+        is_slow = needs_model or item.path.parent.name == "bench" or item.get_closest_marker("thorough")
+        if is_slow:
             item.add_marker("slow")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        timeout = item.get_closest_marker("timeout")
+        limits[item.path] = max(limits[item.path], timeout.args[0] if timeout else bool(is_slow))
+    items.sort(key=lambda item: -limits[item.path])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

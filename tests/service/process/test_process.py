@@ -1,4 +1,4 @@
-"""The service as a process: its settings, its workers, what it does without a model or with a wrong one."""
+"""The service as a process: its settings, its workers, and what it does with a wrong model."""
 
 import socket
 import sys
