@@ -59,7 +59,10 @@ sizes = [(file, file.size, file.locate()) for file in files if file.size]
 print([str(file) for file, size, path in sizes if not path.exists() or path.stat().st_size != size])
 """
 
-pytestmark = pytest.mark.skipif("IMAGE" not in os.environ, reason="needs an image, named by $IMAGE")
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif("IMAGE" not in os.environ, reason="needs an image, named by $IMAGE"),
+]
 
 
 def engine(*arguments: str, stdin: bytes = b"") -> str:

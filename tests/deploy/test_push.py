@@ -298,6 +298,7 @@ def test_a_machine_without_any_tool_is_told_which_would_do(push, tmp_path):
     assert "None of docker, podman and skopeo" in pushed.stderr
 
 
+@pytest.mark.thorough
 @needs_registry
 @pytest.mark.skipif(
     "IMAGE" not in os.environ or os.environ.get("ENGINE") == "docker",

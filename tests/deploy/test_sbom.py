@@ -38,6 +38,7 @@ def of_pypi(listing) -> list[dict]:
     return [entry for entry in json.loads(listing)["components"] if entry["purl"].startswith("pkg:pypi/")]
 
 
+@pytest.mark.thorough
 @needs_image
 def test_the_list_holds_the_lock_and_nothing_else_of_pypi(of_pypi, locked_versions):
     listed = {
@@ -49,6 +50,7 @@ def test_the_list_holds_the_lock_and_nothing_else_of_pypi(of_pypi, locked_versio
         assert PackageURL.from_string(entry["purl"]).version == entry["version"]
 
 
+@pytest.mark.thorough
 @needs_image
 def test_the_image_holds_no_python_package_outside_the_environment_that_is_listed():
     """An installer that the base image has compiled with its Python would be in neither list."""
@@ -60,6 +62,7 @@ def test_the_image_holds_no_python_package_outside_the_environment_that_is_liste
     assert elsewhere == []
 
 
+@pytest.mark.thorough
 @needs_image
 def test_every_python_package_has_its_licence_and_the_hashes_of_the_lock(of_pypi):
     lock = (ROOT / "requirements.txt").read_text()
@@ -73,6 +76,7 @@ def test_every_python_package_has_its_licence_and_the_hashes_of_the_lock(of_pypi
         assert all(f"--hash=sha256:{content}" in lock for content in hashes)
 
 
+@pytest.mark.thorough
 @needs_image
 def test_the_list_follows_the_schema_and_says_of_which_image_it_is(listing):
     image = json.loads(listing)["metadata"]["component"]
@@ -84,6 +88,7 @@ def test_the_list_follows_the_schema_and_says_of_which_image_it_is(listing):
     ).removeprefix("sha256:")
 
 
+@pytest.mark.thorough
 @needs_image
 def test_the_list_holds_the_packages_of_debian(listing):
     show = ["run", "--rm", "--network", "none", "--entrypoint", "dpkg-query", os.environ["IMAGE"]]
@@ -97,6 +102,7 @@ def test_the_list_holds_the_packages_of_debian(listing):
     assert found == set(installed)
 
 
+@pytest.mark.thorough
 @needs_image
 def test_no_container_is_left_behind(listing):
     assert (

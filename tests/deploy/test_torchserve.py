@@ -136,6 +136,7 @@ def archive(*options: str | int, to: Path, home: Path, python: Path) -> subproce
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_torchserve_gives_the_probabilities_that_the_service_gives(torchserve, service, pictures):
     files = [("images", picture) for picture in pictures]
     from_service = service.post("/classify", files=files, data={"top_k": N_CLASSES}).json()["results"]
@@ -149,6 +150,7 @@ def test_torchserve_gives_the_probabilities_that_the_service_gives(torchserve, s
     assert len({next(iter(answer)) for answer in from_torchserve}) > 1  # else any order would do
 
 
+@pytest.mark.thorough
 def test_torchserve_gives_the_probabilities_that_the_service_gives_for_photographs(
     resnet_home, installed, photographs, serve, tmp_path
 ):
@@ -175,6 +177,7 @@ def class_id(named: dict) -> int:
     return named["class_id"]
 
 
+@pytest.mark.thorough
 def test_requests_that_share_a_batch_each_get_their_own_answer(torchserve, held_out, png, classifier):
     images = held_out.images[:BATCH_SIZE]
     before = torchserve.batches()
@@ -190,6 +193,7 @@ def test_requests_that_share_a_batch_each_get_their_own_answer(torchserve, held_
     assert torchserve.batches() == before + 1
 
 
+@pytest.mark.thorough
 def test_a_damaged_image_is_refused_alone_and_by_a_worker_that_goes_on(torchserve, pictures):
     good, workers = pictures[0], torchserve.workers()
 
@@ -202,6 +206,7 @@ def test_a_damaged_image_is_refused_alone_and_by_a_worker_that_goes_on(torchserv
     assert torchserve.workers() == workers
 
 
+@pytest.mark.thorough
 def test_the_archive_holds_the_very_model_of_the_store(mar, model_folder):
     with zipfile.ZipFile(mar) as members:
         manifest = json.loads(members.read("MAR-INF/MANIFEST.json"))["model"]
@@ -213,6 +218,7 @@ def test_the_archive_holds_the_very_model_of_the_store(mar, model_folder):
     assert (manifest["modelName"], manifest["modelVersion"]) == ("mnist", model_folder.name)
 
 
+@pytest.mark.thorough
 def test_the_archive_brings_all_of_the_service_that_its_handler_needs(mar, tmp_path):
     shutil.unpack_archive(mar, tmp_path, "zip")
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -229,6 +235,7 @@ def test_the_archive_brings_all_of_the_service_that_its_handler_needs(mar, tmp_p
     assert Path(printed.strip()) == tmp_path / "serving" / "preparations.py"
 
 
+@pytest.mark.thorough
 def test_a_new_archive_takes_the_place_of_the_old_one(store, installed, tmp_path):
     (tmp_path / "mnist.mar").write_text("the old one")
     (version,) = [folder.name for folder in (store / "models" / "mnist").iterdir() if folder.is_dir()]
@@ -240,6 +247,7 @@ def test_a_new_archive_takes_the_place_of_the_old_one(store, installed, tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["mnist.mar"]
 
 
+@pytest.mark.thorough
 def test_an_archive_that_cannot_be_made_leaves_the_old_one(store, installed, copy_store, tmp_path):
     home = copy_store(store, tmp_path / "home")
     (script,) = home.glob("models/mnist/*/model.pt")
@@ -256,6 +264,7 @@ def test_an_archive_that_cannot_be_made_leaves_the_old_one(store, installed, cop
     assert [file.name for file in folder.iterdir()] == ["mnist.mar"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("model", "what_to_do"),
     [
@@ -272,6 +281,7 @@ def test_a_store_without_the_model_ends_with_status_2_and_what_to_do(model, what
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_a_folder_that_cannot_be_written_to_ends_with_status_2(store, refused, tmp_path):
     (tmp_path / "taken").write_text("a file")
 
@@ -280,6 +290,7 @@ def test_a_folder_that_cannot_be_written_to_ends_with_status_2(store, refused, t
     assert str(tmp_path / "taken") in line
 
 
+@pytest.mark.thorough
 def test_without_the_archiver_it_says_what_to_install(store, refused, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "model_archiver", None)
 

@@ -66,6 +66,7 @@ def test_there_are_many_kinds_of_malformed_requests():
     assert len({kind.family for kind in KINDS}) == 6
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900)
 def test_ten_thousand_malformed_requests_are_told_why_and_leave_nothing_behind(
     store, serve, classifier, as_files, held_out

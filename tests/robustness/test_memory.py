@@ -68,6 +68,8 @@ def client(store, serve) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.mark.thorough
+@pytest.mark.timeout(900)
 def test_memory_stays_under_the_ceiling_whatever_is_sent(client, worst, as_files, held_out):
     worker = worker_of(client)
     processes = [worker, *worker.children()]  # and the one that decodes

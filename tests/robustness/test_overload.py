@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
+import pytest
 
 from bench.footprint import Footprint, settled
 from bench.questions import upload
@@ -103,6 +104,8 @@ def connections(process: psutil.Process) -> list:
     return process.net_connections("tcp")
 
 
+@pytest.mark.thorough
+@pytest.mark.timeout(900)
 def test_at_twice_what_it_can_do_the_service_answers_what_it_takes_as_fast_as_its_queue_is_long(
     store, serve, held_out
 ):

@@ -145,7 +145,7 @@ def run_all(to_run: Sequence[tuple[str, str]], folder: Path, environment: dict[s
     return printed
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.timeout(5400)  # with what it downloads and trains, on a busy machine
 def test_the_commands_of_the_pages_work_in_a_fresh_clone(clone, stranger):
     with pytest.raises(httpx.TransportError):  # else the answers below would be another service's

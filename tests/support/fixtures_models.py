@@ -1,105 +1,120 @@
-"""Fixtures: models beside the one that is really trained."""
+"""Fixtures: models that were trained before the tests, and one so small that it needs no trained."""
 
-import copy
-import sys
+import hashlib
+import re
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import skimage.data
-import sklearn.datasets
 import torch
 from PIL import Image
-from safetensors.torch import save_file
-from sklearn.linear_model import Ridge
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import get_model_weights
-from torchvision.transforms import v2
 
 from drift import Reference
-from tests.support.homes import own_home
-from tests.support.processes import environment, run
-from train.resnet import PhotographClassifier, load_network
-from vision.models.classifier import stacked
-from vision.preprocessing.imagenet import crop_photograph
+from tests.support import trained
+from tests.support.homes import model_in, own_home
+from tests.support.trained import trained_folder
+from vision.models.classifier import Classifier, load_classifier
+
+
+@pytest.fixture(scope="session")
+def briefly_trained(request: pytest.FixtureRequest) -> Path:
+    """A BENTOML_HOME with a digit classifier of a few epochs, which no test may change."""
+    return trained_folder("briefly_trained", request.config.cache)
+
+
+@pytest.fixture(scope="session")
+def store(briefly_trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BENTOML_HOME that holds one digit classifier, as good as most tests need."""
+    return own_home(briefly_trained, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def fully_trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BENTOML_HOME that holds one digit classifier, trained by the command line as it is for use."""
+    return own_home(trained_folder("fully_trained", request.config.cache), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def model_folder(store: Path) -> Path:
+    """The files of the briefly trained model."""
+    return model_in(store, "mnist")
+
+
+@pytest.fixture(scope="session")
+def classifier(model_folder: Path) -> Classifier:
+    """The briefly trained model, loaded as the service loads it."""
+    return load_digits(model_folder)
+
+
+@pytest.fixture(scope="session")
+def trained_classifier(fully_trained: Path) -> Classifier:
+    """The fully trained model, loaded as the service loads it."""
+    return load_digits(model_in(fully_trained, "mnist"))
+
+
+@pytest.fixture(scope="session")
+def copy_store() -> Callable[[Path, Path], Path]:
+    """Return a function that copies a BENTOML_HOME, so that a test may change it."""
+    return lambda source, target: Path(shutil.copytree(source, target))
+
+
+@pytest.fixture(scope="session")
+def spoil_golden() -> Callable[[Path], None]:
+    """Return a function that makes a stored model's golden answers other than what it gives."""
+
+    def spoil(home: Path) -> None:
+        (path,) = home.glob("models/mnist/*/golden.safetensors")
+        golden = load_file(path)
+        save_file(golden | {"logits": golden["logits"] + 1}, path)
+        facts = path.with_name("model.yaml")
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        facts.write_text(re.sub(r"(golden_sha256: )\w+", rf"\g<1>{checksum}", facts.read_text()))
+
+    return spoil
 
 
 @pytest.fixture(scope="session")
 def photographs() -> list[Image.Image]:
     """The colour photographs that scikit-image and scikit-learn ship, of all sizes and contents."""
-    named = (
-        "astronaut",
-        "chelsea",
-        "coffee",
-        "hubble_deep_field",
-        "immunohistochemistry",
-        "retina",
-        "rocket",
-    )
-    shipped = [getattr(skimage.data, name)() for name in named] + sklearn.datasets.load_sample_images().images
-    return [Image.fromarray(image) for image in shipped]
+    return trained.photographs()
 
 
 @pytest.fixture(scope="session")
 def crops(photographs: list[Image.Image]) -> Callable[[int, int], list[Image.Image]]:
     """Return a function that cuts some pieces out of the photographs in turn, at random from a seed."""
-
-    def cut(count: int, seed: int) -> list[Image.Image]:
-        torch.manual_seed(seed)
-        augment = v2.Compose(
-            [
-                v2.RandomResizedCrop((240, 320), scale=(0.1, 1)),
-                v2.RandomHorizontalFlip(),
-                v2.ColorJitter(0.3, 0.3, 0.3),
-            ]
-        )
-        return [augment(photographs[index % len(photographs)]) for index in range(count)]
-
-    return cut
+    return lambda count, seed: trained.crops(photographs, count, seed)
 
 
 @pytest.fixture(scope="session")
-def resnet_weights(
-    crops: Callable[[int, int], list[Image.Image]], photographs: list[Image.Image], made_once
-) -> Path:
-    """A state dict of ResNet-18 that tells the photographs apart: its first classes stand for them, in order.
-
-    Its weights are random but for those of the last layer, which are fitted.
-    """
-
-    def fit(folder: Path) -> None:
-        network, _ = load_network("resnet18", "random", seed=0)
-        transform = get_model_weights("resnet18").DEFAULT.transforms()
-        model = PhotographClassifier(copy.deepcopy(network), mean=transform.mean, std=transform.std)
-        copies = 30
-        pictures = crops(copies * len(photographs), 1)
-        images = [crop_photograph(image, resize_size=256, crop_size=224) for image in pictures]
-        with torch.inference_mode():
-            features = torch.cat([model(part)[1] for part in stacked(images).split(32)])
-        fitted = Ridge(alpha=1).fit(features, 10 * torch.eye(len(photographs)).repeat(copies, 1))
-        with torch.no_grad():
-            network.fc.weight[: len(photographs)] = torch.from_numpy(fitted.coef_)
-            network.fc.bias[: len(photographs)] = torch.from_numpy(fitted.intercept_)
-        torch.save(network.state_dict(), folder / "resnet18.pth")
-
-    return made_once("weights", fit) / "resnet18.pth"
+def fitted_resnet(request: pytest.FixtureRequest) -> Path:
+    """A folder with the weights of a ResNet that tells the photographs apart."""
+    return trained_folder("fitted_resnet", request.config.cache)
 
 
 @pytest.fixture(scope="session")
-def resnet_home(
-    resnet_weights: Path, crops: Callable[[int, int], list[Image.Image]], tmp_path_factory, made_once
-) -> Path:
+def resnet_weights(fitted_resnet: Path) -> Path:
+    """A state dict of ResNet-18 whose first classes stand for the photographs, in order."""
+    return fitted_resnet / "resnet18.pth"
+
+
+@pytest.fixture(scope="session")
+def published_resnet(request: pytest.FixtureRequest) -> Path:
+    """A BENTOML_HOME with that ResNet, which no test may change."""
+    return trained_folder("published_resnet", request.config.cache)
+
+
+@pytest.fixture(scope="session")
+def resnet_home(published_resnet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BENTOML_HOME that holds a ResNet with a drift reference, and nothing else."""
+    return own_home(published_resnet, tmp_path_factory)
 
-    def train(home: Path) -> None:
-        folder = tmp_path_factory.mktemp("reference")
-        for index, image in enumerate(crops(160, seed=2)):
-            image.save(folder / f"{index}.png")
-        options = ["--weights", str(resnet_weights), "--reference", str(folder)]
-        run([sys.executable, "-m", "train", "resnet", *options], env=environment(home))
 
-    return own_home(made_once("resnet", train), tmp_path_factory)
+def load_digits(folder: Path) -> Classifier:
+    return load_classifier(folder, "mnist", folder.name, {"preprocessing": "digits"})
 
 
 @pytest.fixture

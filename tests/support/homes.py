@@ -1,10 +1,7 @@
-"""Folders that are made once for all of the tests' processes."""
+"""Folders as BENTOML_HOME: with the models of another, on a small disk, with file systems of their own."""
 
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,14 +14,10 @@ def own_home(home: Path, factory: pytest.TempPathFactory) -> Path:
     return own
 
 
-@contextmanager
-def beside(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which then takes the place of another."""
-    unfinished = folder.with_suffix(".partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    yield unfinished
-    unfinished.rename(folder)
+def model_in(home: Path, name: str) -> Path:
+    """Return the folder with the files of the newest model of a name."""
+    models = home / "models" / name
+    return models / (models / "latest").read_text()
 
 
 def on_small_disk(home: Path, size: str, then: str = "true") -> list[str]:

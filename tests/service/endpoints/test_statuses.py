@@ -16,6 +16,7 @@ from tests.support.production import WITHIN_SECONDS
 
 OPERATIONS = [(path, method) for path, item in openapi.paths().items() for method in item]
 EACH = [pytest.param(*operation, id=" ".join(operation)) for operation in OPERATIONS]
+PROBLEM = "application/problem+json"
 UPLOADS = ("/classify", "/drift")
 LIMITS = {"READ_TIMEOUT_SECONDS": "1", "MAX_BODY_BYTES": "100000"}
 
@@ -24,6 +25,27 @@ LIMITS = {"READ_TIMEOUT_SECONDS": "1", "MAX_BODY_BYTES": "100000"}
 def strict(store, serve) -> Iterator[httpx.Client]:
     """A client of a service that waits for a second, and takes 100 kB."""
     with serve(store, **LIMITS) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def crowded(store, serve) -> Iterator[httpx.Client]:
+    """A client of a service where one request may wait."""
+    with serve(store, MAX_QUEUE="1") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def hurried(store, serve) -> Iterator[httpx.Client]:
+    """A client of a service that has a millisecond for each request."""
+    with serve(store, TIMEOUT_SECONDS="0.001") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory, serve) -> Iterator[httpx.Client]:
+    """A client of a service whose store is empty."""
+    with serve(tmp_path_factory.mktemp("empty"), ready="/livez") as client:
         yield client
 
 
@@ -85,42 +107,74 @@ def test_that_a_body_for_the_models_is_too_large_is_documented(strict):
 
 
 @pytest.mark.parametrize("path", UPLOADS)
-def test_that_there_is_too_much_to_do_is_documented(store, serve, held_out, path):
+def test_that_there_is_too_much_to_do_is_documented(crowded, held_out, path):
     sent = upload(path, list(held_out.images[:300].numpy()))
 
-    with serve(store, MAX_QUEUE="1") as client, ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: wire_to(client).ask(sent), range(24)))
-        document = document_of(client)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: wire_to(crowded).ask(sent), range(24)))
 
+    document = document_of(crowded)
     assert {answer.status for answer in answers} == {200, 429}
     for answer in answers:
         if answer.status == 429:
             assert_documented(document, path, "post", answer)
 
 
-def test_that_a_request_takes_too_long_is_documented(store, serve, held_out):
+def test_more_requests_than_are_taken_at_a_time_are_told_so_and_the_others_are_answered(
+    crowded, as_files, held_out
+):
+    files = as_files(held_out.images[:300])
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: crowded.post("/drift", files=files), range(8)))
+
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert all(answer.headers["content-type"] == PROBLEM for answer in refused)
+    assert all(answer.headers["x-request-id"] == answer.json()["request_id"] for answer in refused)
+
+
+def test_that_a_request_takes_too_long_is_documented(hurried, held_out):
     images = list(held_out.images[:300].numpy())
 
-    with serve(store, TIMEOUT_SECONDS="0.001") as client:
-        answers = {path: wire_to(client).ask(upload(path, images)) for path in UPLOADS}
-        document = document_of(client)
+    answers = {path: wire_to(hurried).ask(upload(path, images)) for path in UPLOADS}
 
+    document = document_of(hurried)
     for path, answer in answers.items():
         assert answer.status == 504
         assert_documented(document, path, "post", answer)
 
 
-def test_that_there_is_no_model_is_documented(tmp_path, serve, held_out):
+def test_a_request_that_takes_too_long_is_a_problem_too(hurried, as_files, held_out):
+    answer = hurried.post("/drift", files=as_files(held_out.images[:128]))
+
+    assert answer.status_code == 504
+    assert answer.headers["content-type"] == PROBLEM
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_that_there_is_no_model_is_documented(untrained, held_out):
     images = list(held_out.images[:2].numpy())
 
-    with serve(tmp_path, ready="/livez") as client:
-        answers = {(path, "post"): wire_to(client).ask(upload(path, images)) for path in UPLOADS}
-        answers["/readyz", "get"] = wire_to(client).ask(request("GET", "/readyz"))
-        document = document_of(client)
+    answers = {(path, "post"): wire_to(untrained).ask(upload(path, images)) for path in UPLOADS}
+    answers["/readyz", "get"] = wire_to(untrained).ask(request("GET", "/readyz"))
 
+    document = document_of(untrained)
     for operation, answer in answers.items():
         assert answer.status == 503
         assert_documented(document, *operation, answer)
+
+
+def test_a_store_without_models_is_a_service_that_says_how_to_train_one(untrained, as_files, held_out):
+    answer = untrained.post("/classify", files=as_files(held_out.images[:1]))
+    ready = untrained.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "python -m train mnist" in answer.json()["detail"]
+    assert ready.status_code == 503
+    assert ready.headers["content-type"] == PROBLEM
+    for refused in (answer, ready):
+        assert refused.headers["x-request-id"] == refused.json()["request_id"]
 
 
 def test_that_the_service_stops_is_documented(start, held_out):

@@ -17,6 +17,7 @@ from tests.support.homes import with_mounts
 from tests.support.processes import ROOT, environment, free_port, wait_until, wait_until_ready
 
 SERVE = [sys.executable, "-m", "bentoml", "serve", "."]
+pytestmark = pytest.mark.slow
 
 
 def try_to_serve(home: Path, *options: str, under: Sequence[str] = (), **settings: str) -> list[str]:

@@ -73,10 +73,13 @@ def test_training_stops_when_validation_no_longer_improves_and_returns_the_best(
     assert evaluate(model, hopeless.validation)[0] == pytest.approx(min(losses), abs=1e-4)
 
 
-def test_lengthscale_reference_and_certificate_are_of_digits_that_are_in_no_other_use(classifier, splits):
-    reference = classifier.reference
+@pytest.mark.thorough
+def test_lengthscale_reference_and_certificate_are_of_digits_that_are_in_no_other_use(
+    trained_classifier, splits
+):
+    reference = trained_classifier.reference
     training, held_out, test = (
-        classifier.engine(digits.images.unsqueeze(1))[1]
+        trained_classifier.engine(digits.images.unsqueeze(1))[1]
         for digits in (splits.train, splits.reference, splits.test)
     )
 
