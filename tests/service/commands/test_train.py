@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from processes import ROOT, environment
 
 from cli.train import main
+from tests.support.processes import ROOT, environment
 from train.errors import TrainingError
 
 
