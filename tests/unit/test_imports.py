@@ -42,6 +42,7 @@ def modules_after(statement: str) -> set[str]:
             {"bentoml", "_bentoml_sdk", "train", "torchvision", "sklearn", "mlxtend", "matplotlib"},
         ),
         ("import train.data, train.torchserve", {"serving", "service"}),
+        ("import cli.train_commands", {"mlxtend", "sklearn", "torchvision"}),
         ("import train.pens", {"bentoml", "drift", "pydantic", "prometheus_client", "service", "starlette"}),
     ],
 )

