@@ -1,6 +1,6 @@
 """The answer of /drift: whether the images of a request still come from the training distribution."""
 
-from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError
+from drift import BatchTooLargeError, DriftError, MissingProbabilitiesError, Reference
 from drift.report import Batch, DriftTest
 from serving.endpoints.images import image_errors, problems_of, usable_inputs
 from serving.errors import MalformedRequestError, NoDriftReferenceError, UntestableBatchError
@@ -22,25 +22,14 @@ def score_drift(
     """Test whether the images of a request come from the distribution that the model was trained on.
 
     Raises:
-        NoDriftReferenceError: The model has no drift reference.
+        NoDriftReferenceError: The model has no drift reference, or none for this detector.
         MalformedRequestError: The reference does not have the kernel, or not as many permutations.
         TooLargeError: There are more images than the reference was fitted for.
         UntestableBatchError: Fewer than two images could be used, or their features are not finite.
         Problem: No image could be used.
     """
-    form, reference = submission.form, classifier.reference
-    if reference is None:
-        raise NoDriftReferenceError(
-            f"{classifier.tag} was saved without a drift reference. Run "
-            f"`{REFERENCE_COMMANDS[classifier.name]}` and start again."
-        )
-    test = DriftTest(form.detector, form.kernel, form.alpha, form.n_permutations)
-    try:
-        test.check(reference)
-    except MissingProbabilitiesError as error:
-        raise NoDriftReferenceError(str(error)) from None
-    except DriftError as error:
-        raise MalformedRequestError(str(error)) from None
+    reference = reference_of(classifier)
+    test = requested_test(submission.form, reference)
     meter = metrics().meter(classifier.name)
     with meter.drift_decode.time():
         items = read_uploads(
@@ -68,3 +57,24 @@ def score_drift(
     return DriftResponse(
         model=classifier.tag, trained=classifier.trained, image_errors=failed, **vars(report)
     )
+
+
+def reference_of(classifier: Classifier) -> Reference:
+    if classifier.reference is None:
+        command = REFERENCE_COMMANDS.get(classifier.name)
+        advice = f"Run `{command}`" if command else "Save it with one"
+        raise NoDriftReferenceError(
+            f"{classifier.tag} was saved without a drift reference. {advice} and start again."
+        )
+    return classifier.reference
+
+
+def requested_test(form: DriftForm, reference: Reference) -> DriftTest:
+    test = DriftTest(form.detector, form.kernel, form.alpha, form.n_permutations)
+    try:
+        test.check(reference)
+    except MissingProbabilitiesError as error:
+        raise NoDriftReferenceError(str(error)) from None
+    except DriftError as error:
+        raise MalformedRequestError(str(error)) from None
+    return test
