@@ -25,9 +25,7 @@ def raw_request(client: httpx.Client, path: str, content: dict) -> bytes:
 
 
 def in_queue(client: httpx.Client, endpoint: str) -> float:
-    (line,) = (
-        line
-        for line in client.get("/metrics").text.splitlines()
-        if line.startswith(f'driftbento_queue_requests{{endpoint="{endpoint}"')
-    )
-    return float(line.rpartition(" ")[2])
+    """Return how many requests to an endpoint are answered or wait for it."""
+    counted = f'driftbento_queue_requests{{endpoint="{endpoint}"'
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(counted))
