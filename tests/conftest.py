@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.fixtures_digits",
     "tests.support.fixtures_models",
     "tests.support.fixtures_services",
+    "tests.support.long_work",
     "tests.support.production",
 ]
 

@@ -25,6 +25,7 @@ OPERATIONS = [(path, method.upper()) for path, item in openapi.paths().items() f
 EACH = [pytest.param(*operation, id=" ".join(operation)) for operation in OPERATIONS]
 OPEN = {"/livez", "/readyz", "/healthz"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
+THOROUGH = pytest.mark.thorough
 KEY = "a-key-for-the-fuzzing"
 
 
@@ -57,11 +58,15 @@ def fuzz(operation, ask, *, mode: GenerationMode = GenerationMode.POSITIVE, exam
     ask_with()
 
 
+@pytest.mark.parametrize("examples", [20, pytest.param(100, marks=THOROUGH)])
 @pytest.mark.parametrize("path", [path for path, method in OPERATIONS if method == "POST"])
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_every_answer_is_one_that_the_document_lists(description, path, mode):
+def test_every_answer_is_one_that_the_document_lists(description, path, mode, examples):
     fuzz(
-        description[path]["POST"], lambda case: case.call_and_validate(checks=CHECKS), mode=mode, examples=100
+        description[path]["POST"],
+        lambda case: case.call_and_validate(checks=CHECKS),
+        mode=mode,
+        examples=examples,
     )
 
 
@@ -91,21 +96,23 @@ def test_a_method_that_the_document_does_not_list_is_refused_with_those_that_it_
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("examples", [5, pytest.param(20, marks=THOROUGH)])
 @pytest.mark.parametrize(("path", "method"), EACH)
-def test_with_a_key_every_answer_is_one_that_the_document_lists(with_keys, path, method):
+def test_with_a_key_every_answer_is_one_that_the_document_lists(with_keys, path, method, examples):
     def ask(case):
         answer = case.call_and_validate(checks=CHECKS, headers=authorization(KEY))
         assert answer.status_code != 401
 
-    fuzz(with_keys[path][method], ask, examples=20)
+    fuzz(with_keys[path][method], ask, examples=examples)
 
 
+@pytest.mark.parametrize("examples", [3, pytest.param(10, marks=THOROUGH)])
 @pytest.mark.parametrize(("path", "method"), EACH)
-def test_without_a_key_nothing_is_answered_but_health(with_keys, path, method):
+def test_without_a_key_nothing_is_answered_but_health(with_keys, path, method, examples):
     wrong = ({}, authorization(KEY[:-1]), {"Authorization": KEY})
 
     def ask(case):
         answers = [case.call_and_validate(checks=CHECKS, headers=headers) for headers in wrong]
         assert {answer.status_code for answer in answers} == {200 if path in OPEN else 401}
 
-    fuzz(with_keys[path][method], ask, examples=10)
+    fuzz(with_keys[path][method], ask, examples=examples)

@@ -134,18 +134,24 @@ def test_the_peak_of_memory_is_that_of_what_is_measured():
     assert peak_memory(anew=True) - before < MOST_MEMORY
 
 
-@given(
-    name=st.sampled_from(list(CORPUS)),
-    changes=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),
-)
-@settings(max_examples=3000)
-def test_whatever_is_written_over_a_file_it_is_a_problem_or_a_picture(name, changes):
-    damaged = bytearray(CORPUS[name])
-    for where, bytes_ in changes:
-        position = int(where * (len(damaged) - 1))
-        damaged[position : position + len(bytes_)] = bytes_
+@pytest.mark.parametrize("examples", [300, pytest.param(3000, marks=pytest.mark.thorough)])
+def test_whatever_is_written_over_a_file_it_is_a_problem_or_a_picture(examples):
+    @settings(max_examples=examples)
+    @given(
+        name=st.sampled_from(list(CORPUS)),
+        changes=st.lists(
+            st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4
+        ),
+    )
+    def write_over(name, changes):
+        damaged = bytearray(CORPUS[name])
+        for where, bytes_ in changes:
+            position = int(where * (len(damaged) - 1))
+            damaged[position : position + len(bytes_)] = bytes_
 
-    assert_answered(read(bytes(damaged)))
+        assert_answered(read(bytes(damaged)))
+
+    write_over()
 
 
 def test_the_service_answers_each_damaged_file_in_its_place_and_every_digit_beside_them(

@@ -61,6 +61,12 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def connected(client: httpx.Client) -> socket.socket:
+    """Return a new connection with the service that a client asks."""
+    address = client.base_url.host, client.base_url.port
+    return socket.create_connection(address, timeout=TRUE_WITHIN_SECONDS)
+
+
 def workers_of(client: httpx.Client) -> list[psutil.Process]:
     """Return the processes that answer a client, in the order in which they were started."""
     found = []

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -130,8 +131,9 @@ def trained_folder(name: str, cache: pytest.Cache) -> Path:
     return folder
 
 
+@cache
 def made_by() -> str:
-    """Return a hash of the code that trains."""
+    """Return a hash of the code that trains, as it is when the tests begin."""
     sources = sorted(path for pattern in SOURCES for path in ROOT.glob(pattern))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
@@ -139,7 +141,7 @@ def made_by() -> str:
 @contextmanager
 def beside(folder: Path) -> Iterator[Path]:
     """Give a folder to fill, which then takes the place of another."""
-    unfinished = folder.with_suffix(".partial")
+    unfinished = folder.with_name(f".{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     yield unfinished

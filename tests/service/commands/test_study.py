@@ -21,6 +21,7 @@ FIGURES = {
     *("power_by_strength", "power_by_size", "score_by_strength"),
 }
 FOREIGN = "Fashion-MNIST"
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,18 @@
 """Clients that are slow, or leave, or do not speak HTTP: what becomes of them, and that others are served."""
 
-import io
 import json
 import resource
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import httpx
-import psutil
 import pytest
-from PIL import Image, ImageDraw
 
 from serving.process.connection import MAX_PIPELINED
-from tests.support.processes import ports_of, wait_until, worker_of
+from tests.support.long_work import in_queue, raw_request
+from tests.support.processes import connected, ports_of, wait_until, worker_of
 
 PROBLEM = b"content-type: application/problem+json"
 WITHIN_SECONDS = 60  # on a busy machine
@@ -36,10 +33,6 @@ def impatient(store, serve, copy_store, tmp_path_factory) -> Iterator[httpx.Clie
         yield client
 
 
-def connected(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=WITHIN_SECONDS)
-
-
 def answer_to(client: httpx.Client, *pieces: bytes) -> bytes:
     """Return all that comes back until the service closes the connection."""
     with connected(client) as connection:
@@ -57,22 +50,6 @@ def problem_in(answer: bytes) -> dict:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert PROBLEM in head.lower()
     return json.loads(body)
-
-
-def is_idle(worker: psutil.Process) -> bool:
-    """Whether a process uses next to nothing of a processor."""
-    before = sum(worker.cpu_times()[:2])
-    time.sleep(0.5)
-    return sum(worker.cpu_times()[:2]) - before < 0.1
-
-
-@pytest.fixture(scope="module")
-def long_work() -> dict:
-    """A request that would take half a minute: a thousand large pictures, each of few bytes."""
-    stream, image = io.BytesIO(), Image.new("L", (1200, 1200))
-    ImageDraw.Draw(image).line((600, 300, 600, 900), fill=255, width=60)
-    image.save(stream, "PNG")
-    return {"files": [("images", (f"{index}.png", stream.getvalue(), "image/png")) for index in range(1000)]}
 
 
 @pytest.fixture
@@ -236,92 +213,11 @@ def test_a_long_content_type_takes_no_time(impatient):
     assert took < 5
 
 
-def test_clients_that_leave_while_they_wait_take_their_files_with_them(store, serve, long_work):
-    """Of 60 MB each."""
-    large = {"files": [("images", ("x", bytes(60_000_000)))]}
-    with serve(store) as client:
-        worker = worker_of(client)
-        with connected(client) as at_work:
-            at_work.sendall(raw_request(client, "/drift", long_work))
-            wait_until(lambda: in_queue(client, "/drift") == 1)
-            before = worker.memory_info().rss
-            for _ in range(8):
-                with connected(client) as waiting:
-                    waiting.sendall(raw_request(client, "/drift", large))
-                    wait_until(lambda: in_queue(client, "/drift") == 2)
-                wait_until(lambda: in_queue(client, "/drift") == 1)
-            after = worker.memory_info().rss
-
-    assert after - before < 200_000_000
-
-
 def test_garbage_after_a_request_is_not_taken_for_its_answer(impatient):
     answer = answer_to(impatient, QUICK + b"garbage\r\n\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.count(b"HTTP/1.1") == 1
-
-
-def test_the_work_for_a_client_that_leaves_is_not_done(store, serve, long_work, as_files, held_out):
-    with serve(store) as client:
-        worker = worker_of(client)
-        with connected(client) as connection:
-            connection.sendall(raw_request(client, "/drift", long_work))
-            wait_until(lambda: in_queue(client, "/drift") == 1)
-        left = time.monotonic()
-        wait_until(lambda: in_queue(client, "/drift") == 0)
-        wait_until(lambda: is_idle(worker))
-        took = time.monotonic() - left
-        next_ = client.post("/drift", files=as_files(held_out.images[:32]))
-
-    assert took < 10  # of some 30
-    assert next_.json()["n_batch"] == 32
-
-
-def raw_request(client: httpx.Client, path: str, content: dict) -> bytes:
-    """Return a request as it goes over a connection."""
-    request = httpx.Request("POST", client.base_url.join(path), **content)
-    body = request.read()
-    headers = b"".join(b"%b: %b\r\n" % header for header in request.headers.raw)
-    return b"POST %b HTTP/1.1\r\n" % path.encode() + headers + b"\r\n" + body
-
-
-def in_queue(client: httpx.Client, endpoint: str) -> float:
-    (line,) = (
-        line
-        for line in client.get("/metrics").text.splitlines()
-        if line.startswith(f'driftbento_queue_requests{{endpoint="{endpoint}"')
-    )
-    return float(line.rpartition(" ")[2])
-
-
-@pytest.mark.parametrize("path", ["/classify", "/drift"])
-def test_the_work_of_a_request_ends_when_its_time_does(store, serve, long_work, path):
-    with serve(store, TIMEOUT_SECONDS="3") as client, ThreadPoolExecutor() as pool:
-        worker = worker_of(client)
-        asked = pool.submit(client.post, path, **long_work)
-        wait_until(lambda: in_queue(client, path) == 1)
-        answer = asked.result()
-        answered_at = time.monotonic()
-        wait_until(lambda: is_idle(worker))
-        took = time.monotonic() - answered_at
-
-    assert answer.status_code == 504
-    assert took < 10  # of some 30
-
-
-def test_what_one_endpoint_is_asked_too_much_keeps_nobody_from_the_other(
-    store, serve, long_work, as_files, held_out
-):
-    with serve(store, MAX_QUEUE="1") as client, connected(client) as connection:
-        connection.sendall(raw_request(client, "/drift", long_work))
-        wait_until(lambda: in_queue(client, "/drift") == 1)
-        refused = client.post("/drift", files=as_files(held_out.images[:2]))
-        classified = client.post("/classify", files=as_files(held_out.images[:1]))
-
-    assert refused.status_code == 429
-    assert refused.headers["retry-after"]
-    assert classified.status_code == 200
 
 
 def test_what_slow_clients_send_is_held_within_bounds_and_given_back(store, serve, as_files, held_out):

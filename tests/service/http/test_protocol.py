@@ -10,6 +10,7 @@ import pytest
 
 from bench.wire import Answer, Wire
 from serving.settings import Settings
+from tests.support.processes import connected
 
 QUICK = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
 UPGRADES = {
@@ -72,10 +73,6 @@ def test_a_request_behind_one_that_asks_for_another_protocol_is_answered_too(
 
     assert [answer["model"] for answer in answers[::2]]
     assert [answer["models"][0]["name"] for answer in answers[1::2]] == ["mnist", "mnist"]
-
-
-def connected(client: httpx.Client) -> socket.socket:
-    return socket.create_connection((client.base_url.host, client.base_url.port), timeout=60)
 
 
 def answer_on(connection: socket.socket) -> dict:
