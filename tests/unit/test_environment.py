@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.txt", "requirements-train.txt", "requirements-dev.txt", "deploy/image/uv.txt")
 INSTALLER = """#!/bin/sh
 echo "$(basename "$0") $*" >>"$LOG"
