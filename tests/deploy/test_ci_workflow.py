@@ -61,6 +61,25 @@ def test_every_script_is_called_and_can_be():
     assert all(os.access(script, os.X_OK) for script in scripts)
 
 
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [step.get("run", "") for step in JOBS["test"]["steps"]],
+        (ROOT / ".ci" / "run").read_text().splitlines(),
+    ],
+    ids=["GitHub", ".ci/run"],
+)
+def test_no_test_is_left_out(commands):
+    """What scripts/test leaves out runs after it."""
+    default, thorough = (
+        next(index for index, command in enumerate(commands) if command.startswith(start))
+        for start in ("./scripts/test", "./scripts/test -m thorough")
+    )
+
+    assert commands[default] == "./scripts/test"
+    assert default < thorough
+
+
 def test_the_service_is_soaked_for_two_minutes_where_a_model_has_been_trained():
     commands = [step.get("run", "") for step in JOBS["image"]["steps"]]
 

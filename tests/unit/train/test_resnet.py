@@ -63,6 +63,7 @@ def test_the_stored_model_finds_the_classes_that_torchvisions_own_finds(arch, st
     assert logits.topk(5).indices.equal(expected.topk(5).indices)
 
 
+@pytest.mark.thorough
 def test_bfloat16_finds_the_same_class_in_500_pictures_but_for_five_at_most(resnet_folder, crops):
     metadata = {"preprocessing": "photograph", "precisions": BOTH, **SIZES}
     exact, fast = (
