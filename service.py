@@ -15,14 +15,13 @@ import bentoml
 from bentoml._internal.log import SERVER_LOGGING_CONFIG  # BentoML's configuration has no public name
 from starlette.exceptions import HTTPException
 
-from bento import store
 from bento.image import image
 from bento.service_class import DriftService
 from serving.logs import write_json
 from serving.process.readiness import ReadinessFile
 from serving.registry import UnavailableModel
 from serving.settings import is_log_json, settings
-from vision.errors import MEND, ModelNotLoadedError
+from vision.errors import ModelNotLoadedError
 from vision.libc import end_with_parent
 
 if TYPE_CHECKING:
@@ -93,18 +92,14 @@ def this_service() -> DriftService:
 
 def load(tag: str) -> "Classifier | UnavailableModel":
     """Load a version of a model, or say why that cannot be done."""
-    from vision.models.classifier import load_classifier
+    from bento.catalogue import load as load_from_store
 
     name, _, version = tag.partition(":")
     try:
-        stored = store.find(tag)
-        classifier = load_classifier(
-            stored.folder, name, version, stored.metadata, precision=settings().precision
-        )
-    except (ModelNotLoadedError, store.NoSuchModelError, store.DamagedModelError) as error:
-        reason = error.detail if isinstance(error, ModelNotLoadedError) else f"{error} {MEND}"
-        logger.warning("%s is not served. %s", tag, reason)
-        return UnavailableModel(name, version, reason)
+        classifier = load_from_store(tag, precision=settings().precision)
+    except ModelNotLoadedError as error:
+        logger.warning("%s is not served. %s", tag, error.detail)
+        return UnavailableModel(name, version, error.detail)
     logger.info(
         "Serving %s, %s classes, in %s", classifier.tag, len(classifier.labels), classifier.engine.precision
     )

@@ -7,7 +7,7 @@ is the business of vision/models/bundle.py.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,15 +84,12 @@ def newest() -> tuple[list[StoredModel], dict[str, DamagedModelError]]:
     A model that cannot be looked up counts as this project's: nothing says that it is not.
     """
     found, damaged = list[StoredModel](), dict[str, DamagedModelError]()
-    for folder in sorted(location().iterdir()):
-        if not folder.is_dir():
-            continue
-        try:
-            found.append(find(folder.name))
-        except NoSuchModelError:
-            continue
-        except DamagedModelError as error:
-            damaged[folder.name] = error
+    for name in sorted(folder.name for folder in location().iterdir() if folder.is_dir()):
+        with suppress(NoSuchModelError):
+            try:
+                found.append(find(name))
+            except DamagedModelError as error:
+                damaged[name] = error
     return found, damaged
 
 
