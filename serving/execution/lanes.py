@@ -15,7 +15,7 @@ from serving.requests.cancellation import Work
 from vision.images.decode import QUICK_STEPS, Offload
 from vision.images.decoder_process import DecoderProcess
 
-QUICK_SECONDS = 0.15  # of decoding and preparing; a further picture then takes a tenth of a second at most
+QUICK_SECONDS = 0.15  # for decoding and preparing; one more picture then takes a tenth of a second at most
 
 
 class PutOffError(Exception):

@@ -59,7 +59,7 @@ def make_locked_folder(place: Path) -> str:
     Folders without a lock, of processes that were killed, are removed.
     """
     place.mkdir(exist_ok=True)
-    with locked(place, fcntl.LOCK_EX):  # so that nobody finds the new one before it is locked
+    with locked(place, fcntl.LOCK_EX):  # else a new folder could be removed before it is locked
         for left in place.iterdir():
             with suppress(BlockingIOError), locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 shutil.rmtree(left, ignore_errors=True)

@@ -39,7 +39,7 @@ class ReadinessFile:
         """
         self.descriptor = descriptor
         self.n_workers = n_workers
-        self.n_places = 2 * (n_workers + 1)  # as circus numbers them, one that replaces another included
+        self.n_places = 2 * (n_workers + 1)  # circus numbers replacements too
         self.starter = starter
         self.worker = worker
         self.is_ready = False
