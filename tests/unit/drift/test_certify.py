@@ -188,7 +188,7 @@ def test_the_certificate_is_kept_with_the_reference(reference, tmp_path):
 
 @pytest.mark.parametrize("most_pairs", [0, 10_000_000], ids=["not-listed", "listed"])
 def test_p_values_are_the_same_whether_pairs_of_samples_are_listed_or_not(reference, monkeypatch, most_pairs):
-    monkeypatch.setattr("drift.calibration.MOST_PAIRS", most_pairs)
+    monkeypatch.setattr("drift.certify.MOST_PAIRS", most_pairs)
     pool = draw(100, 2)
     batches = draw_batches(len(pool), 40, 20, seed=3)
 
