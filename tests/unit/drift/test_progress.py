@@ -32,7 +32,7 @@ def test_work_of_unknown_length_is_counted_too(capsys):
 def test_a_log_gets_no_line_soon_after_another_whatever_the_work(capsys, monkeypatch):
     clock = iter([1.0, 2.0, 11.0, 12.0, 13.0, 30.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(progress.Log, "said_at", 0.0)
+    monkeypatch.setattr(progress.Log, "printed_at", 0.0)
 
     list(followed("abc", "first", 3))
     list(followed("abc", "second", 3))
