@@ -36,6 +36,7 @@ from vision.images.decoder_process import DecoderProcess
 from vision.errors import Problem
 from vision.images.decode import Elsewhere
 from vision.preprocessing.registry import preparation_of
+from serving.problems import STATUSES
 from serving.settings import Settings
 from serving.requests.multipart import Upload
 
@@ -57,7 +58,7 @@ def read(data):
     kept.extend(items)
     contents = [item.content for item in items]
     if isinstance(contents[0], Problem):
-        return [int(contents[0].status), contents[0].detail]
+        return [int(STATUSES[type(contents[0])]), contents[0].detail]
     return [list(content.pixels.shape) for content in contents]
 
 def peak():  # of both processes; other than getrusage's, it is not that of who has started them
