@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.damage import IMAGES, extreme, flipped, truncated
+from serving.problems import STATUSES
 from vision.errors import Problem
 from vision.images.limits import ImageLimits
 from vision.images.read import Item, Upload, read_uploads
@@ -64,7 +65,7 @@ def assert_answered(read_items: list[Item] | Problem) -> None:
     items = [read_items] if isinstance(read_items, Problem) else [item.content for item in read_items]
     for content in items:
         if isinstance(content, Problem):
-            assert 400 <= content.status < 500
+            assert 400 <= STATUSES[type(content)] < 500
             assert content.detail
         else:
             assert content.pixels.shape in {(1, 28, 28), (3, 28, 28)}
