@@ -226,13 +226,13 @@ def test_the_archive_brings_all_of_the_service_that_its_handler_needs(mar, tmp_p
     command = [
         sys.executable,
         "-c",
-        "import torchserve_handler as h; print(h.preparation_of.__code__.co_filename)",
+        "import handler as h; print(h.preparation_of.__code__.co_filename)",
     ]
     printed = subprocess.run(
         command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True
     ).stdout
 
-    assert Path(printed.strip()) == tmp_path / "serving" / "preparations.py"
+    assert Path(printed.strip()) == tmp_path / "vision" / "preprocessing" / "registry.py"
 
 
 @pytest.mark.thorough
