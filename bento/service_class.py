@@ -88,10 +88,7 @@ class DriftService(Service[Any]):  # type: ignore[misc] # BentoML is not typed
         from serving.app import public_paths
 
         described = super().openapi_spec
-        with_keys = settings().api_keys is not None
-        paths = openapi.paths()
-        if with_keys:
-            paths = openapi.behind_keys(paths, public=public_paths(settings()))
+        public = None if settings().api_keys is None else public_paths(settings())
         return attrs.evolve(
             described,
             openapi=openapi.VERSION,
@@ -101,9 +98,9 @@ class DriftService(Service[Any]):  # type: ignore[misc] # BentoML is not typed
                 version=self.bento.tag.version if self.bento else __version__,
                 contact=None,
             ),
-            paths={path: PathItem(**item) for path, item in paths.items()},
+            paths={path: PathItem(**item) for path, item in openapi.paths(public).items()},
             tags=None,
-            components=openapi.components(with_keys=with_keys),
+            components=openapi.components(with_keys=public is not None),
         )
 
     def on_load_bento(self, bento: Any) -> None:

@@ -13,8 +13,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 NOTHING_KNOWN, VULNERABLE, FAILED, UNKNOWN = range(4)  # exit statuses
 SHOWN_REASONS = 3
+OPTIONS = "--no-deps --disable-pip --format json --desc off --progress-spinner off"  # of pip-audit
 
 
 class AuditError(Exception):
@@ -70,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         findings = summarise(look_up(versions, service=options.service, seconds=options.seconds), versions)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
-        findings = nothing_looked_up(versions, str(error))
+        findings = Findings((), dict.fromkeys(versions, str(error)), len(versions))
     print(findings.report())
     return findings.status
 
@@ -90,12 +93,7 @@ def locked_versions(lock: Path) -> dict[str, str]:
         raise AuditError(
             f"{lock} pins no package. It should have lines such as name==1.0; scripts/lock writes them."
         )
-    return {normalised(name): version for name, version in versions.items()}
-
-
-def normalised(name: str) -> str:
-    """Return a package's name as pip-audit writes it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {canonicalize_name(name): version for name, version in versions.items()}
 
 
 def look_up(versions: dict[str, str], *, service: str, seconds: float) -> str:
@@ -106,30 +104,11 @@ def look_up(versions: dict[str, str], *, service: str, seconds: float) -> str:
     """
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
-        pins.write_text(
-            "".join(f"{name}=={version}\n" for name, version in versions.items()), encoding="utf-8"
-        )
-        command = [
-            sys.executable,
-            "-m",
-            "pip_audit",
-            "--requirement",
-            str(pins),
-            "--no-deps",
-            "--disable-pip",
-        ]
-        command += [
-            "--format",
-            "json",
-            "--desc",
-            "off",
-            "--progress-spinner",
-            "off",
-            "--vulnerability-service",
-        ]
-        finished = subprocess.run(
-            [*command, service], capture_output=True, text=True, timeout=seconds, check=False
-        )
+        lines = "".join(f"{name}=={version}\n" for name, version in versions.items())
+        pins.write_text(lines, encoding="utf-8")
+        command = [sys.executable, "-m", "pip_audit", "--requirement", str(pins), *OPTIONS.split()]
+        command += ["--vulnerability-service", service]
+        finished = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     if not finished.stdout:
         reason = (finished.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise subprocess.SubprocessError(f"pip-audit ended with status {finished.returncode}: {reason}")
@@ -162,20 +141,14 @@ def described(entry: dict[str, str], found: dict[str, list[str]]) -> str:
     """Return one line on a vulnerability: where it is, what it is called, and what mends it."""
     names = ", ".join([str(found["id"]), *found.get("aliases", [])])
     mended = " or ".join(found["fix_versions"])
-    return f"{entry['name']} {entry['version']}: {names}; " + (
-        f"fixed in {mended}" if mended else "no fix yet"
-    )
+    remedy = f"fixed in {mended}" if mended else "no fix yet"
+    return f"{entry['name']} {entry['version']}: {names}; {remedy}"
 
 
 def reason_of(entry: dict[str, str], name: str, version: str) -> str:
     """Return why a package was not looked up, in words that do not name it, so that they can be counted."""
     reason = entry.get("skip_reason", "pip-audit says nothing of it")
     return reason.removesuffix(f": {name} ({version})")
-
-
-def nothing_looked_up(versions: dict[str, str], reason: str) -> Findings:
-    """Return the findings of a look-up that failed as a whole."""
-    return Findings((), dict.fromkeys(versions, reason), len(versions))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
+from packaging.utils import canonicalize_name
 
 ENVIRONMENT = re.compile(r"app/\.venv/lib/python3[^/]*/site-packages/[^/]+\.dist-info/[^/]+")
 DISTRIBUTION = re.compile(r"\.dist-info/[^/]+$")
@@ -135,7 +136,7 @@ def bom_of(files: dict[str, bytes], hashes: dict[str, list[str]]) -> Bom:
             )
         bom: Bom = Bom.from_json(json.loads(list_environment(site)))  # type: ignore[attr-defined]  # a decorator's
     for component in bom.components:
-        if found := hashes.get(f"{normalised(component.name)}=={component.version}"):
+        if found := hashes.get(f"{canonicalize_name(component.name)}=={component.version}"):
             component.external_references.add(locked_files(component.name, found))
         if not component.licenses:
             component.licenses.update(licence_files(files, component))
@@ -157,7 +158,7 @@ def locked_hashes(lock: str) -> dict[str, list[str]]:
     found = {}
     for entry in re.split(r"\n(?=\S)", lock):
         if pinned := re.match(r"([A-Za-z0-9._-]+)==([^\s;\\]+)", entry):
-            key = f"{normalised(pinned[1])}=={pinned[2]}"
+            key = f"{canonicalize_name(pinned[1])}=={pinned[2]}"
             found[key] = re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)
     return found
 
@@ -166,7 +167,7 @@ def locked_files(name: str, hashes: list[str]) -> ExternalReference:
     """Return where a package came from: a file of its version, which the lock names by its hash."""
     return ExternalReference(
         type=ExternalReferenceType.DISTRIBUTION,
-        url=XsUri(f"https://pypi.org/simple/{normalised(name)}/"),
+        url=XsUri(f"https://pypi.org/simple/{canonicalize_name(name)}/"),
         comment="installed from the file that has one of these hashes",
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in hashes],
     )
@@ -177,7 +178,7 @@ def licence_files(files: dict[str, bytes], component: Component) -> Iterator[Dis
     for path in filter(ENVIRONMENT.fullmatch, files):
         package, _, file = path.rpartition(".dist-info/")
         name, _, version = package.rpartition("/")[2].partition("-")
-        if (normalised(name), version) == (normalised(component.name), component.version) and (
+        if (canonicalize_name(name), version) == (canonicalize_name(component.name), component.version) and (
             file.upper().startswith(("LICENSE", "LICENCE", "COPYING"))
         ):
             yield DisjunctiveLicense(name=file, text=AttachedText(content=text_of(files, path)))
@@ -240,11 +241,6 @@ def validated(bom: Bom) -> str:
     if invalid := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise SbomError(f"The list is not valid: {invalid}")
     return text
-
-
-def normalised(name: str) -> str:
-    """Return a package's name as the index writes it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 if __name__ == "__main__":

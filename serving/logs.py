@@ -49,7 +49,7 @@ class JsonLines(JsonFormatter):
 
 
 def write_json(config: dict[str, Any]) -> None:
-    """Write the log of this process as JSON from now on, with warnings and uncaught exceptions.
+    """Write the log as JSON from now on, with warnings and uncaught exceptions.
 
     Args:
         config: BentoML's logging configuration of a server, which is changed.

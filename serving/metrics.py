@@ -39,10 +39,7 @@ class Metrics:
             "driftbento_images_classified", "Images classified, by the class found.", ["model", "label"]
         )
         self.confidence = Histogram(
-            "driftbento_confidence",
-            "Probability of the class found.",
-            ["model"],
-            buckets=PROBABILITIES,
+            "driftbento_confidence", "Probability of the class found.", ["model"], buckets=PROBABILITIES
         )
         self.rejected = Counter(
             "driftbento_images_rejected",
@@ -86,9 +83,7 @@ class Metrics:
             multiprocess_mode="livemin",
         )
         self.memory = Gauge(
-            "driftbento_resident_memory_bytes",
-            "Memory that all workers hold.",
-            multiprocess_mode="livesum",
+            "driftbento_resident_memory_bytes", "Memory that all workers hold.", multiprocess_mode="livesum"
         )
 
     def meter(self, model: str) -> "Meter":

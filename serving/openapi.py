@@ -7,17 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import errors
-from serving.problems import MEDIA_TYPE, STATUSES
-from serving.schemas import (
-    ClassifyForm,
-    ClassifyResponse,
-    DriftForm,
-    DriftResponse,
-    Form,
-    ModelsResponse,
-    ProblemDocument,
-)
+from serving import errors, schemas
+from serving.problems import HEADERS_OF_STATUS, MEDIA_TYPE, STATUSES
 from vision import errors as vision_errors
 
 VERSION = "3.1.0"  # the first whose schemas are JSON Schema, with null
@@ -27,7 +18,7 @@ DESCRIPTION = (
     "what would be right."
 )
 REFERENCE = "#/components/schemas/{model}"
-ANSWERS = (ClassifyResponse, DriftResponse, ModelsResponse, ProblemDocument)
+ANSWERS = (schemas.ClassifyResponse, schemas.DriftResponse, schemas.ModelsResponse, schemas.ProblemDocument)
 
 IMAGES = "One file for each image."
 IMAGES_OR_ARCHIVE = "One file for each image, or a single .npy, .npz or .zip that holds them all."
@@ -41,12 +32,7 @@ EVERYWHERE: Problems = (
     errors.HeadersTooLargeError,
     vision_errors.Problem,
 )
-LIMITED: Problems = (
-    *EVERYWHERE,
-    vision_errors.TooLargeError,
-    errors.StoppingError,
-    errors.TooSlowError,
-)
+LIMITED: Problems = (*EVERYWHERE, vision_errors.TooLargeError, errors.StoppingError, errors.TooSlowError)
 UPLOAD_PROBLEMS: Problems = (
     *LIMITED,
     errors.OverloadedError,
@@ -66,7 +52,6 @@ HEADERS = {
     "Retry-After": "Seconds after which to send the request again.",
     "WWW-Authenticate": "How to send a key.",
 }
-HEADERS_OF = {HTTPStatus.TOO_MANY_REQUESTS: ["Retry-After"], HTTPStatus.UNAUTHORIZED: ["WWW-Authenticate"]}
 SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key."},
     "basic": {"type": "http", "scheme": "basic", "description": "A key as the password, with any user name."},
@@ -84,25 +69,25 @@ def components(*, with_keys: bool) -> dict[str, Any]:
     return defined | {"securitySchemes": SCHEMES} if with_keys else defined
 
 
-def paths() -> dict[str, Any]:
-    """Return the path item of every endpoint, for a service without keys."""
-    return {
+def paths(public: Collection[str] | None = None) -> dict[str, Any]:
+    """Return the path item of every endpoint; all but public paths need a key, unless `public` is None."""
+    items = {
         "/classify": post(
             "classify",
             "Say what is in each image",
-            multipart(ClassifyForm, IMAGES),
-            answers(json_of(ClassifyResponse), UPLOAD_PROBLEMS),
+            multipart(schemas.ClassifyForm, IMAGES),
+            answers(json_of(schemas.ClassifyResponse), UPLOAD_PROBLEMS),
         ),
         "/drift": post(
             "drift",
             "Say whether the images still come from the distribution the model was trained on",
-            multipart(DriftForm, IMAGES_OR_ARCHIVE),
-            answers(json_of(DriftResponse), DRIFT_PROBLEMS),
+            multipart(schemas.DriftForm, IMAGES_OR_ARCHIVE),
+            answers(json_of(schemas.DriftResponse), DRIFT_PROBLEMS),
         ),
         "/models": get(
             "models",
             "Say which models are loaded, and what is known of them",
-            answers(json_of(ModelsResponse), LIMITED),
+            answers(json_of(schemas.ModelsResponse), LIMITED),
         ),
         "/livez": get("livez", "Say that somebody answers", answers(TEXT, EVERYWHERE)),
         "/healthz": get("healthz", "Say that somebody answers, as /livez does", answers(TEXT, EVERYWHERE)),
@@ -111,22 +96,12 @@ def paths() -> dict[str, Any]:
         ),
         "/metrics": get("metrics", "Give the metrics as Prometheus reads them", answers(TEXT, EVERYWHERE)),
     }
-
-
-def behind_keys(items: dict[str, Any], *, public: Collection[str]) -> dict[str, Any]:
-    """Return path items for a service with keys, which public paths do not need."""
-    refused = problem_answers([errors.UnauthorizedError])
-    return {
-        path: item
-        if path in public
-        else {
-            method: operation
-            | {"security": [{scheme: []} for scheme in SCHEMES]}
-            | {"responses": dict(sorted((operation["responses"] | refused).items()))}
-            for method, operation in item.items()
-        }
-        for path, item in items.items()
-    }
+    for path in set() if public is None else items.keys() - public:
+        for operation in items[path].values():
+            responses = operation["responses"] | problem_answers([errors.UnauthorizedError])
+            operation["responses"] = dict(sorted(responses.items()))
+            operation["security"] = [{scheme: []} for scheme in SCHEMES]
+    return items
 
 
 def post(name: str, summary: str, body: dict[str, Any], responses: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +113,7 @@ def get(name: str, summary: str, responses: dict[str, Any]) -> dict[str, Any]:
     return {"get": {"summary": summary, "operationId": name, "tags": ["The service"], "responses": responses}}
 
 
-def multipart(form: type[Form], images: str) -> dict[str, Any]:
+def multipart(form: type[schemas.Form], images: str) -> dict[str, Any]:
     schema = form.model_json_schema(ref_template=REFERENCE)
     file = {"type": "string", "format": "binary"}
     schema["properties"] = {
@@ -166,8 +141,8 @@ def problem_answers(problems: Problems) -> dict[str, Any]:
         titles = " or ".join(problem.title for problem in problems if STATUSES[problem] == status)
         documented[str(int(status))] = {
             "description": titles,
-            "headers": headers("X-Request-ID", *HEADERS_OF.get(status, ())),
-            "content": json_of(ProblemDocument, MEDIA_TYPE),
+            "headers": headers("X-Request-ID", *dict(HEADERS_OF_STATUS.get(status, ()))),
+            "content": json_of(schemas.ProblemDocument, MEDIA_TYPE),
         }
     return documented
 

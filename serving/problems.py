@@ -60,10 +60,8 @@ OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc",
 
 def document_of(problem: Problem) -> dict[str, Any]:
     """Return the problem document of an error."""
-    status = STATUSES[type(problem)]
-    return (
-        problem_document(status, problem.detail, kind=problem.kind, title=problem.title) | problem.extensions
-    )
+    status, kind = STATUSES[type(problem)], problem.kind
+    return problem_document(status, problem.detail, kind=kind, title=problem.title) | problem.extensions
 
 
 def problem_document(status: int, detail: str, *, kind: str = "", title: str = "") -> dict[str, Any]:
@@ -84,11 +82,8 @@ def problem_response(document: Mapping[str, Any]) -> Response:
         members["request_id"] = request_id()
     # In ASCII, since a file's name may hold characters that UTF-8 cannot encode.
     response = Response(json.dumps(members), document["status"], media_type=MEDIA_TYPE)
-    of_status, of_type = (
-        HEADERS_OF_STATUS.get(document["status"], ()),
-        HEADERS_OF_TYPE.get(document["type"], ()),
-    )
-    for name, value in (*of_status, *of_type):
+    headers = [*HEADERS_OF_STATUS.get(document["status"], ()), *HEADERS_OF_TYPE.get(document["type"], ())]
+    for name, value in headers:
         response.headers.append(name, value)
     return response
 

@@ -17,17 +17,11 @@ REFERENCE_COMMANDS = {**TRAINING_COMMANDS, "resnet": "python -m train resnet --r
 
 @dataclass(frozen=True)
 class UnavailableModel:
-    """A model that should be there and cannot be used.
-
-    Attributes:
-        name: Name in the model store.
-        version: Version in the model store, empty when there is none.
-        reason: What is wrong, and what would mend it.
-    """
+    """A model that should be there and cannot be used."""
 
     name: str
-    version: str
-    reason: str
+    version: str  # empty when there is none in the model store
+    reason: str  # what is wrong, and what would mend it
 
 
 class Registry:

@@ -80,8 +80,7 @@ class Settings(BaseSettings):
         description="How many times its own size an archive may unpack to, if that is over 1 MiB.",
     )
     api_keys: SecretStr | None = Field(
-        None,
-        description="Who may use the service, as name=key,name2=key2; unset, everybody.",
+        None, description="Who may use the service, as name=key,name2=key2; unset, everybody."
     )
     public_metrics: bool = Field(False, description="Whether /metrics can be read without a key.")
     cors_origins: str | None = Field(

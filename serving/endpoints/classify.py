@@ -71,11 +71,7 @@ class Reading:
 
 
 def check_any(works: Sequence[Work]) -> None:
-    """Go on if at least one request of a group is still waited for.
-
-    Raises:
-        AbandonedError: None is.
-    """
+    """Raise AbandonedError if no request of a group is waited for any more."""
     if not any(work.is_wanted for work in works):
         raise AbandonedError
 

@@ -24,15 +24,10 @@ class PutOffError(Exception):
 
 @dataclass(frozen=True)
 class Lane:
-    """How the pictures of a request are decoded.
+    """How the pictures of a request are decoded."""
 
-    Attributes:
-        offload: Returns what decodes the slow pictures of a request.
-        seconds: How long a request may take before it is put off.
-    """
-
-    offload: Callable[[Work], Offload]
-    seconds: float = inf
+    offload: Callable[[Work], Offload]  # returns what decodes the slow pictures of a request
+    seconds: float = inf  # how long a request may take before it is put off
 
     def checkpoint(self, work: Work) -> Callable[[], None]:
         """Return a function to call before each picture, which raises an error if the work has to end."""

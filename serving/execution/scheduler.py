@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -35,36 +35,29 @@ Result = TypeVar("Result")
 Waiting = tuple[Job, asyncio.Future[Result]]
 
 
+@dataclass(eq=False)
 class GroupQueue(Generic[Job, Result]):
     """A queue of jobs that threads take in groups.
 
     No job waits for others to come: a free thread takes its share of the jobs that are there. A single client
     is answered at once, and the more jobs wait, the less each of them costs.
+
+    Attributes:
+        threads: The threads that do the jobs.
+        run: Does a group of jobs; returns for each its result, or the error to raise.
+        streams: How many groups are worked on at a time.
+        largest: Largest size of a group; a job that is larger is a group of its own.
+        size_of: Returns the size of a job.
     """
 
-    def __init__(
-        self,
-        threads: Executor,
-        run: Callable[[Sequence[Job]], Sequence[Result | Exception]],
-        *,
-        streams: int,
-        largest: int,
-        size_of: Callable[[Job], int] = lambda _: 1,
-    ) -> None:
-        """Set up a queue.
+    threads: Executor
+    run: Callable[[Sequence[Job]], Sequence[Result | Exception]]
+    _: KW_ONLY
+    streams: int
+    largest: int
+    size_of: Callable[[Job], int] = lambda _: 1
 
-        Args:
-            threads: The threads that do the jobs.
-            run: Does a group of jobs; returns for each its result, or the error to raise.
-            streams: How many groups are worked on at a time.
-            largest: Largest size of a group; a job that is larger is a group of its own.
-            size_of: Returns the size of a job.
-        """
-        self.threads = threads
-        self.run = run
-        self.streams = streams
-        self.largest = largest
-        self.size_of = size_of
+    def __post_init__(self) -> None:
         self.waiting: deque[Waiting[Job, Result]] = deque()
         self.running = 0
         self.lock = threading.Lock()  # guards `waiting` and `running`
@@ -174,7 +167,13 @@ class Scheduler:
             quick = partial(classify, classifier, self.limits, quick_lane(steps))
             slow = partial(classify, classifier, self.limits, self.slow_lane)
             self.queues[classifier.tag] = Queues(
-                GroupQueue(few, quick, streams=streams, largest=engine.sizes[-1], size_of=n_images),
+                GroupQueue(
+                    few,
+                    quick,
+                    streams=streams,
+                    largest=engine.sizes[-1],
+                    size_of=lambda job: len(job[0].uploads),
+                ),
                 GroupQueue(self.by_slow, slow, streams=1, largest=1),
                 GroupQueue(self.by_many, slow, streams=1, largest=1),
             )
@@ -184,12 +183,16 @@ class Scheduler:
         """Say what is in each image of a request.
 
         Raises:
-            Problem: There is no such model, or no image can be used.
+            Problem: There is no such model, too many classes are asked for, or no image can be used.
         """
         classifier = self.registry.get(submission.form.model)
-        check_predictions(len(submission.uploads), min(submission.form.top_k, len(classifier.labels)))
+        n_images, top_k = len(submission.uploads), min(submission.form.top_k, len(classifier.labels))
+        if n_images * top_k > MAX_PREDICTIONS:  # an answer far longer than what was sent
+            raise TooLargeError(
+                f"{top_k} classes of {n_images} images are more than {MAX_PREDICTIONS:,}. Ask for fewer."
+            )
         queues = self.queues_of(classifier)
-        if len(submission.uploads) > FEW_IMAGES:
+        if n_images > FEW_IMAGES:
             return await queues.many((submission, work))
         try:
             return await queues.few((submission, work))
@@ -206,20 +209,3 @@ class Scheduler:
         return await in_thread(
             self.drift_thread, score_drift, classifier, self.limits, self.slow_lane, submission, work
         )
-
-
-def check_predictions(n_images: int, top_k: int) -> None:
-    """Refuse a request whose answer would be far longer than what was sent.
-
-    Raises:
-        TooLargeError: It asks for too many classes of too many images.
-    """
-    if n_images * top_k > MAX_PREDICTIONS:
-        raise TooLargeError(
-            f"{top_k} classes of {n_images} images are more than {MAX_PREDICTIONS:,}. Ask for fewer."
-        )
-
-
-def n_images(job: ClassifyJob) -> int:
-    submission, _ = job
-    return len(submission.uploads)

@@ -15,15 +15,12 @@ LINE = '%s "%s %s" %d, %d bytes, %.1f ms, key %s, request %s'
 
 
 class AccessLog:
-    """Write a line for every answer: who asked for what, with which key, what came out, how long it took."""
+    """Write a line for every answer: who asked for what, with which key, what came out, how long it took.
+
+    Requests for the paths in `silent` are not logged.
+    """
 
     def __init__(self, app: ASGIApp, *, silent: Collection[str]) -> None:
-        """Put a log before an application.
-
-        Args:
-            app: The application.
-            silent: Paths that are not logged.
-        """
         self.app = app
         self.silent = frozenset(silent)
 

@@ -19,16 +19,9 @@ class ApiKeys:
     """Answer 401 to a request without a key, before its body is read; note the name of the key of others."""
 
     def __init__(self, app: ASGIApp, *, keys: Mapping[str, bytes], public: Collection[str]) -> None:
-        """Protect an application with keys.
-
-        Args:
-            app: The application.
-            keys: SHA-256 of each key, by its name.
-            public: Paths that need no key.
-        """
         self.app = app
-        self.keys = dict(keys)
-        self.public = frozenset(public)
+        self.keys = dict(keys)  # SHA-256 of each key, by its name
+        self.public = frozenset(public)  # paths that need no key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -39,9 +32,8 @@ class ApiKeys:
             scope[KEY_NAME] = name
         elif scope["path"] not in self.public:
             wrong = "This needs a key." if authorization is None else "No key of this service was sent."
-            return await problem_response(document_of(UnauthorizedError(f"{wrong} {HOW}")))(
-                scope, receive, send
-            )
+            document = document_of(UnauthorizedError(f"{wrong} {HOW}"))
+            return await problem_response(document)(scope, receive, send)
         return await self.app(scope, receive, send)
 
     def name_of(self, authorization: bytes | None) -> str | None:

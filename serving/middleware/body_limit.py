@@ -22,16 +22,9 @@ class BodyLimit:
     """Answer 413 to a body over the limit, with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, pause_seconds: float) -> None:
-        """Put a limit before an application.
-
-        Args:
-            app: The application.
-            max_bytes: The largest body that may be sent.
-            pause_seconds: How long a client whose body is thrown away may send nothing.
-        """
         self.app = app
         self.max_bytes = max_bytes
-        self.pause_seconds = pause_seconds
+        self.pause_seconds = pause_seconds  # how long a client whose body is thrown away may send nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

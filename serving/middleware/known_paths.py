@@ -16,13 +16,7 @@ class KnownPaths:
     """
 
     def __init__(self, app: ASGIApp, *, around: Middleware, known: Collection[str]) -> None:
-        """Put a middleware around an application.
-
-        Args:
-            app: The application; it sees every path as it is.
-            around: The middleware; it sees "other" in place of a path that is not known.
-            known: Paths.
-        """
+        """Put the middleware `around` an application, which itself sees every path as it is."""
 
         async def with_its_path(scope: Scope, receive: Receive, send: Send) -> None:
             if ORIGINAL_PATH in scope:

@@ -17,16 +17,9 @@ class Timeout:
     """Answer 504 to a request that takes too long, and 503 to one that the server stops waiting for."""
 
     def __init__(self, app: ASGIApp, *, timeout_seconds: float, unlimited: Collection[str]) -> None:
-        """Put a time limit before an application.
-
-        Args:
-            app: The application.
-            timeout_seconds: How long a request may take.
-            unlimited: Paths without a limit.
-        """
         self.app = app
         self.timeout_seconds = timeout_seconds
-        self.unlimited = frozenset(unlimited)
+        self.unlimited = frozenset(unlimited)  # paths without a limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in self.unlimited:

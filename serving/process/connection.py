@@ -45,12 +45,10 @@ OTHER_FILES = 200  # files that a worker holds open beside its connections
 def limit_connections() -> None:
     """Make uvicorn in this process use `Connection`, and raise the limit on open files as needed."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{Connection.__name__}"
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = settings().max_connections + OTHER_FILES
     soft = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-    resource.setrlimit(
-        resource.RLIMIT_NOFILE, (max(soft, resource.getrlimit(resource.RLIMIT_NOFILE)[0]), most)
-    )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, now), most))
 
 
 @cache

@@ -8,6 +8,7 @@ import signal
 import struct
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import Self
 
 logger = logging.getLogger("bentoml.driftbento")
@@ -20,6 +21,7 @@ SILENT_AFTER_SECONDS = 5  # far more than any request keeps a worker from showin
 LOOK_EVERY_SECONDS = 0.1
 
 
+@dataclass(eq=False)
 class ReadinessFile:
     """An unlinked file in which each worker that has loaded locks a byte: one if ready, another if not.
 
@@ -28,21 +30,14 @@ class ReadinessFile:
     note the time again and again.
     """
 
-    def __init__(self, descriptor: int, n_workers: int, starter: int, worker: int = 0) -> None:
-        """Use a file that is open.
+    descriptor: int
+    n_workers: int  # when all are there
+    starter: int  # the process that starts them
+    worker: int = 0  # the number of this one, from 1 to n_places; 0 for the process that starts them
+    is_ready: bool = False
 
-        Args:
-            descriptor: Descriptor of the file.
-            n_workers: How many workers there are when all are there.
-            starter: The process that starts them.
-            worker: The number of this worker, from 1 to n_places; 0 for the process that starts them.
-        """
-        self.descriptor = descriptor
-        self.n_workers = n_workers
-        self.n_places = 2 * (n_workers + 1)  # circus numbers replacements too
-        self.starter = starter
-        self.worker = worker
-        self.is_ready = False
+    def __post_init__(self) -> None:
+        self.n_places = 2 * (self.n_workers + 1)  # circus numbers replacements too
 
     @classmethod
     def create(cls, n_workers: int) -> Self:
@@ -86,11 +81,7 @@ class ReadinessFile:
         return False
 
     def join(self, why_not_ready: str | None) -> None:
-        """Take part in answering requests, or end this process if it is not ready and another worker is.
-
-        Args:
-            why_not_ready: Why this worker is not ready, None if it is.
-        """
+        """Take part in answering requests, or end this process if it is not ready and another worker is."""
         if why_not_ready is None:
             self.mark_ready()
         elif not self.is_needed_unready():
@@ -111,8 +102,7 @@ class ReadinessFile:
 
     def records(self) -> list[tuple[int, float]]:
         """Return for each place its last process, and when that last showed a sign of life."""
-        noted = os.pread(self.descriptor, (self.n_places + 1) * RECORD.size, 0)
-        return list(RECORD.iter_unpack(noted))
+        return list(RECORD.iter_unpack(os.pread(self.descriptor, (self.n_places + 1) * RECORD.size, 0)))
 
     def last_sign_of(self, process: int) -> float | None:
         """Return when a process last showed a sign of life, even if it has ended; None if it never did."""

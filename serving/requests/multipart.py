@@ -87,12 +87,7 @@ async def read_submission(
 
 
 def boundary_of(request: Request) -> str:
-    """Return the boundary between the parts of a form.
-
-    Raises:
-        UnsupportedTypeError: The request is not a form, or it is compressed.
-        MalformedRequestError: Its content type names no boundary.
-    """
+    """Return the boundary between the parts of a form that is not compressed."""
     check_encoding("request", request.headers.items())
     given = request.headers.get("content-type", "")
     if len(given) > MAX_CONTENT_TYPE:  # to take a long one apart takes seconds
@@ -114,11 +109,7 @@ def boundary_of(request: Request) -> str:
 
 
 def check_encoding(what: str, headers: Iterable[tuple[str, str]]) -> None:
-    """Refuse a request or part that is compressed or encoded.
-
-    Raises:
-        UnsupportedTypeError: It has a header that says so.
-    """
+    """Refuse a request or part whose headers say that it is compressed or encoded."""
     for name, value in headers:
         if name.lower() in ENCODING_HEADERS and value.strip().lower() not in NO_ENCODING:
             raise UnsupportedTypeError(
@@ -139,31 +130,16 @@ class Parts:
     """
 
     def __init__(self, boundary: str, max_images: int) -> None:
-        """Begin a form.
-
-        Raises:
-            MultipartError: The boundary is not a valid one.
-        """
         # Strict, else a header could be folded into thousands of lines, which take seconds to join.
         self.parser = PushMultipartParser(
-            boundary,
-            max_segment_count=max_images + MAX_FIELDS + 1,
-            header_charset="latin-1",
-            strict=True,
+            boundary, max_segment_count=max_images + MAX_FIELDS + 1, header_charset="latin-1", strict=True
         )
         self.max_images = max_images
         self.fields, self.uploads = dict[str, str](), list[Upload]()
         self.name, self.filename, self.content_type, self.data = "", None, "", bytearray()
 
     def take(self, chunk: bytes) -> None:
-        """Take the next piece of the body.
-
-        Raises:
-            MultipartError: The form is damaged.
-            MalformedRequestError: A field or a file is not allowed.
-            UnsupportedTypeError: A part is encoded.
-            TooLargeError: There are too many files.
-        """
+        """Take the next piece of the body."""
         if self.parser._state is multipart._COMPLETE:  # it has no public name
             return  # bytes after the last boundary mean nothing
         for event in self.parser.parse(chunk):
@@ -173,8 +149,11 @@ class Parts:
                 self.finish()
             else:
                 self.data += event
-                if self.filename is None:
-                    check_field_size(self.name, self.data)
+                if self.filename is None and len(self.data) > MAX_FIELD_BYTES:
+                    raise MalformedRequestError(
+                        f"The field {self.name[:MAX_ECHO]!r} has more than {MAX_FIELD_BYTES:,} bytes. "
+                        "Send fewer."
+                    )
 
     def begin(self, segment: MultipartSegment) -> None:
         self.name, self.data = decoded(segment.name), bytearray()
@@ -193,7 +172,10 @@ class Parts:
 
     def finish(self) -> None:
         if self.filename is None:
-            self.fields[self.name] = text_of(self.name, self.data)
+            try:
+                self.fields[self.name] = self.data.decode()
+            except UnicodeDecodeError:
+                raise MalformedRequestError(f"The field {self.name[:MAX_ECHO]!r} is not in utf-8.") from None
         else:
             filename = decoded(self.filename) or f"image {len(self.uploads)}"
             # As bytes, since Pillow would copy anything else, in each thread that decodes.
@@ -201,11 +183,7 @@ class Parts:
             self.data = bytearray()
 
     def end(self) -> tuple[dict[str, str], list[Upload]]:
-        """Return all fields and files.
-
-        Raises:
-            MultipartError: The form's last boundary is missing.
-        """
+        """Return all fields and files; raise MultipartError if the form's last boundary is missing."""
         self.parser.close()
         return self.fields, self.uploads
 
@@ -219,28 +197,10 @@ def decoded(latin: str) -> str:
 
 
 def check_field(fields: Mapping[str, str], name: str) -> None:
-    """Refuse a field that is not allowed.
-
-    Raises:
-        MalformedRequestError: It is `images`, it is repeated, or there are too many fields.
-    """
+    """Refuse a field that is `images`, is repeated, or is one too many."""
     if name == FILES_FIELD:
         raise MalformedRequestError(f"'{FILES_FIELD}' holds text where a file belongs. {HOW_TO_SEND}")
     if name in fields:
         raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} was sent twice. Send it once.")
     if len(fields) == MAX_FIELDS:
         raise MalformedRequestError(f"The form has more than {MAX_FIELDS} fields. {HOW_TO_SEND}")
-
-
-def check_field_size(name: str, data: bytearray) -> None:
-    if len(data) > MAX_FIELD_BYTES:
-        raise MalformedRequestError(
-            f"The field {name[:MAX_ECHO]!r} has more than {MAX_FIELD_BYTES:,} bytes. Send fewer."
-        )
-
-
-def text_of(name: str, data: bytearray) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise MalformedRequestError(f"The field {name[:MAX_ECHO]!r} is not in utf-8.") from None

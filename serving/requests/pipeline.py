@@ -1,6 +1,7 @@
 """The way of a request with images: admitted, read, queued, and answered."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Generic
 
 from pydantic import BaseModel
@@ -16,32 +17,18 @@ from serving.settings import Settings
 from vision.errors import MAX_ECHO
 
 
+@dataclass(eq=False)
 class RequestPipeline(Generic[FormType]):
     """Takes the requests to one endpoint from admission to answer."""
 
-    def __init__(
-        self,
-        path: str,
-        form_type: type[FormType],
-        answer: Callable[[Submission[FormType], Work], Awaitable[BaseModel]],
-        *,
-        budget: MemoryBudget,
-        limits: Settings,
-    ) -> None:
-        """Set up the pipeline of an endpoint.
+    path: str
+    form_type: type[FormType]  # the fields that may stand beside the files
+    answer: Callable[[Submission[FormType], Work], Awaitable[BaseModel]]
+    budget: MemoryBudget  # for the requests to all endpoints
+    limits: Settings
 
-        Args:
-            path: Path of the endpoint.
-            form_type: The fields that may stand beside the files.
-            answer: Answers a request that has been read.
-            budget: The memory for the requests to all endpoints.
-            limits: The service's settings.
-        """
-        self.form_type = form_type
-        self.answer = answer
-        self.budget = budget
-        self.limits = limits
-        self.queue = Queue(path, limits.max_queue)
+    def __post_init__(self) -> None:
+        self.queue = Queue(self.path, self.limits.max_queue)
 
     async def __call__(self, request: Request) -> BaseModel:
         """Return the answer to a request.
