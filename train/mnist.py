@@ -133,7 +133,7 @@ def augmented(images: Tensor) -> Tensor:
     turn, lean, right, down = torch.empty(4, count).uniform_(-1, 1)
     matrices = turns(MOST_TURN * turn) / torch.empty(count, 1, 1).uniform_(*SIZES)
     matrices[:, 0] += (MOST_LEAN * lean).deg2rad().tan().unsqueeze(1) * matrices[:, 1]
-    return warped(images, matrices, MOST_STEP * torch.stack([right, down], dim=1))
+    return warped(images, matrices, MOST_STEP * torch.stack([right, down], dim=1), mode="nearest")
 
 
 def evaluate(model: nn.Module, digits: Digits) -> tuple[float, float]:

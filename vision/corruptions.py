@@ -122,16 +122,17 @@ def turns(angles: Tensor) -> Tensor:
     return torch.stack([cos, -sin, sin, cos], dim=1).view(-1, 2, 2)
 
 
-def warped(images: Tensor, matrices: Tensor, steps: Tensor) -> Tensor:
-    """Return images under affine maps, interpolated between pixels, and black where they come from outside.
+def warped(images: Tensor, matrices: Tensor, steps: Tensor, *, mode: str = "bilinear") -> Tensor:
+    """Return images under affine maps, black where they come from outside.
 
     Args:
         images: Shape (N, C, H, W), uint8.
         matrices: From places in the result to places in the image, shape (N, 2, 2), in pixels right and down
             from the middle.
         steps: What is added to the places in the image, shape (N, 2).
+        mode: How to interpolate between pixels, as `grid_sample` takes it.
     """
     half = torch.tensor(images.shape[-2:][::-1]) / 2  # torch counts from -1 to 1, whatever the size
     theta = torch.cat([matrices * half / half.unsqueeze(1), (steps / half).unsqueeze(2)], dim=2)  # (N, 2, 3)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, align_corners=False)
+    return F.grid_sample(images.float(), grid, mode=mode, align_corners=False)
