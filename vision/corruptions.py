@@ -19,8 +19,7 @@ def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
         images: Shape (N, C, H, W), uint8.
         sigma: Standard deviation of the blur, in pixels, positive.
     """
-    # Beyond three standard deviations lies a quarter of a percent; and a reflected border is at most as wide
-    # as the image.
+    # Beyond three standard deviations lies a quarter of a percent; a border reflects at most the whole image.
     reach = min(math.ceil(3 * sigma), min(images.shape[-2:]) - 1)
     steps = torch.linspace(-reach, reach, 2 * reach + 1)
     weights = steps.div(sigma).square().mul(-0.5).softmax(dim=0)
@@ -41,10 +40,8 @@ def gaussian_noise(images: Tensor, std: float, generator: torch.Generator) -> Te
     Args:
         images: Shape (N, C, H, W), uint8.
         std: Standard deviation of the noise; 255 is the step from black to white.
-        generator: Of the noise.
     """
-    noise = torch.randn(images.shape, generator=generator) * std
-    return as_pixels(images + noise)
+    return as_pixels(images + std * torch.randn(images.shape, generator=generator))
 
 
 def impulse_noise(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -97,7 +94,6 @@ def rotation(images: Tensor, degrees: float, generator: torch.Generator) -> Tens
     Args:
         images: Shape (N, C, H, W), uint8.
         degrees: Angles are drawn evenly from minus this to plus this.
-        generator: Of the angles.
     """
     angles = (2 * torch.rand(len(images), generator=generator) - 1) * degrees
     return as_pixels(warped(images, turns(angles), torch.zeros(len(images), 2)))
@@ -109,7 +105,6 @@ def translation(images: Tensor, share: float, generator: torch.Generator) -> Ten
     Args:
         images: Shape (N, C, H, W), uint8.
         share: Steps are drawn evenly from minus this share of height and width to plus it.
-        generator: Of the steps.
     """
     size = torch.tensor(images.shape[-2:][::-1])
     steps = ((2 * torch.rand(len(images), 2, generator=generator) - 1) * share * size).round()

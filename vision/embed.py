@@ -52,7 +52,6 @@ def embed_images(paths: Sequence[Path], classifier: Classifier, *, progress: boo
 
     Args:
         paths: Folders, image files, and `.npy`, `.npz`, IDX and zip files of images.
-        classifier: The model.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -72,7 +71,9 @@ def embed_images(paths: Sequence[Path], classifier: Classifier, *, progress: boo
         first = f"{failed[0].filename}: {failed[0].content}"
         raise UnreadableSamplesError(f"None of the {len(failed)} images can be used. The first: {first}")
     inputs = torch.from_numpy(np.stack([pixels for _, pixels in usable]))
-    logits, features = predict(classifier, inputs, progress=progress)
+    parts = inputs.split(CHUNK)
+    followed_parts = followed(parts, classifier.tag, len(parts), progress=progress)
+    logits, features = map(torch.cat, zip(*map(classifier.engine, followed_parts), strict=True))
     samples = Samples([name for name, _ in usable], features, logits.softmax(dim=1))
     return EmbeddedImages(inputs, samples, failed)
 
@@ -84,7 +85,6 @@ def fit_on_images(
 
     Args:
         folder: The model's folder in the store.
-        metadata: The model's metadata.
         paths: As `embed_images` takes them.
         seed: Seed of everything random.
         progress: Whether to show progress bars.
@@ -117,28 +117,17 @@ def read_items(paths: Sequence[Path], classifier: Classifier) -> Iterator[Item]:
     """Yield each image as its model takes it, or with its problem, numbered through all files."""
     count = 0
     for name, path in image_files(paths):
-        images = read_idx(path)
-        data = path.read_bytes() if images is None else as_npy(images)
+        if (images := read_idx(path)) is None:
+            data = path.read_bytes()
+        else:
+            np.save(stream := io.BytesIO(), images)
+            data = stream.getvalue()
         try:
             items = read_uploads([Upload(name, "", data)], LIMITS, classifier.preparation, archives=True)
         except Problem as problem:
             raise UnreadableSamplesError(f"{path}: {problem.detail}") from problem
         yield from (Item(count + item.index, item.filename, item.content) for item in items)
         count += len(items)
-
-
-def as_npy(images: Pixels) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, images)
-    return stream.getvalue()
-
-
-def predict(classifier: Classifier, inputs: Tensor, *, progress: bool) -> tuple[Tensor, Tensor]:
-    """Return logits and features of inputs (N, C, H, W), with a progress bar."""
-    parts = inputs.split(CHUNK)
-    followed_parts = followed(parts, classifier.tag, len(parts), progress=progress)
-    outputs = [classifier.engine(part) for part in followed_parts]
-    return torch.cat([logits for logits, _ in outputs]), torch.cat([features for _, features in outputs])
 
 
 def blur_of(classifier: Classifier, inputs: Tensor, chosen: Tensor) -> Callable[[float], Tensor]:

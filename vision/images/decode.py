@@ -114,12 +114,7 @@ def decode_image(
 
 @contextmanager
 def pillow_errors(max_pixels: int) -> Iterator[None]:
-    """Turn Pillow's errors into this project's.
-
-    Raises:
-        UndecodableImageError: It is damaged, or no image.
-        TooLargeError: It has too many pixels.
-    """
+    """Turn Pillow's errors into this project's."""
     try:
         yield
     except UnidentifiedImageError:
@@ -186,14 +181,10 @@ def load(image: Image.Image, data: bytes, downscale: Downscale | None) -> Image.
 
 
 def load_without_end(data: bytes, enough: tuple[int, int]) -> Image.Image:
-    """Decode a JPEG that lacks only its end marker, as browsers do.
+    """Decode a JPEG that lacks only its end marker, as browsers do, at `enough` width and height or more.
 
     If more is missing, the decoder invents it without an error. It then depends on the bytes that follow, so
     the file is decoded twice, with different bytes appended, and the pictures are compared.
-
-    Args:
-        data: The file's bytes.
-        enough: Width and height that the picture must have at least.
 
     Raises:
         OSError: More than the end marker is missing.
@@ -210,11 +201,7 @@ def load_without_end(data: bytes, enough: tuple[int, int]) -> Image.Image:
 
 
 def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    """Refuse a picture by the size in its header.
-
-    Raises:
-        TooLargeError: The picture has too many pixels, or is too wide or too high.
-    """
+    """Refuse a picture that has too many pixels, or is too wide or too high, by the size in its header."""
     width, height = size
     if width * height > limits.max_pixels:
         too_large = too_many(width * height, limits.max_pixels)
@@ -230,11 +217,7 @@ def too_many(pixels: int, max_pixels: int) -> str:
 
 
 def check_compression(image: Image.Image) -> None:
-    """Refuse a TIFF or BMP compressed in a way that no camera and no browser knows.
-
-    Raises:
-        UndecodableImageError: The compression is unusual.
-    """
+    """Refuse a TIFF or BMP compressed in a way that no camera and no browser knows."""
     compression = image.info.get("compression", "raw")
     if image.format == "BMP" and compression not in BMP_COMPRESSIONS:
         raise UndecodableImageError("The BMP is compressed. Send it uncompressed, or as PNG.")
@@ -245,11 +228,7 @@ def check_compression(image: Image.Image) -> None:
 
 
 def check_memory(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a picture whose decoder needs much more memory than the picture itself.
-
-    Raises:
-        TooLargeError: It would need more than MAX_BYTES_PER_PIXEL for each of `max_pixels`.
-    """
+    """Refuse a picture whose decoder needs more than MAX_BYTES_PER_PIXEL for each of `max_pixels`."""
     needed = 4 * image.width * image.height
     if image.format == "WEBP":
         needed *= 4  # for two canvases and a copy
@@ -267,10 +246,7 @@ def check_memory(image: Image.Image, max_pixels: int) -> None:
 def tiff_block_bytes(image: TiffImagePlugin.TiffImageFile) -> int:
     """Return the bytes of one unpacked tile or strip of a TIFF, which can be larger than the picture."""
     tags = image.tag_v2
-    width, height = tags[Tag.ImageWidth], tags[Tag.ImageLength]
-    width, rows = (
-        tags.get(Tag.TileWidth, width),
-        tags.get(Tag.TileLength, min(height, tags.get(Tag.RowsPerStrip, height))),
-    )
+    width, height = tags.get(Tag.TileWidth, tags[Tag.ImageWidth]), tags[Tag.ImageLength]
+    rows = tags.get(Tag.TileLength, min(height, tags.get(Tag.RowsPerStrip, height)))
     bits = max(tags.get(Tag.BitsPerSample, (1,))) * tags.get(Tag.SamplesPerPixel, 1)
     return int(width * rows * bits // 8)

@@ -41,11 +41,7 @@ class DecoderProcess:
     """Decodes one picture at a time in another process, for all threads of this one."""
 
     def __init__(self, seconds: float) -> None:
-        """Start the process.
-
-        Args:
-            seconds: How long a picture may take.
-        """
+        """Start the process; a picture may take that many seconds."""
         self.seconds = seconds
         self.lock = threading.Lock()
         self.child: Child | None = Child()
@@ -56,9 +52,7 @@ class DecoderProcess:
         """Return a picture as `decode_image` does.
 
         Args:
-            data: The file's bytes.
-            limits: Pixels and sides of what is accepted.
-            downscale: How far the picture may be downscaled; None to keep its size.
+            data, limits, downscale: As `decode_image` takes them.
             checkpoint: Called while this waits; an error that it raises ends the work.
 
         Raises:

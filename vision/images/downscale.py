@@ -43,8 +43,7 @@ def downscaled(image: Image.Image, downscale: Downscale | None) -> Image.Image:
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         mean = averageable(strip).reduce(factor)
-        if whole is None:
-            whole = Image.new(mean.mode, (mean.width, math.ceil(image.height / factor)))
+        whole = whole or Image.new(mean.mode, (mean.width, math.ceil(image.height / factor)))
         whole.paste(mean, (0, top // factor))
     assert whole is not None  # a picture has at least one row
     whole.info = {name: value for name, value in image.info.items() if name != "transparency"}

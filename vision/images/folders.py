@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import NoReturn
 
 # Suffixes of the formats that can be decoded, and of others: images in these get an error each.
-SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif"} | {
-    ".gif",
-    ".bmp",
-    ".dib",
-    ".tif",
-    ".tiff",
-    ".webp",
+SUFFIXES = {
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".dng"),
 }
-OTHER_SUFFIXES = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".dng"}
 # First bytes of images. Those of a BMP are left out, because a text can begin with them too.
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
-RIFF, WEBP = slice(0, 4), slice(8, 12)  # positions of these words in a WebP file
 
 # Files and folders that macOS, Windows and network disks add, in lower case.
 ADDED_BY_SYSTEMS = {
@@ -78,11 +72,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and its subfolders, and links to folders, which are not followed.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
+    """Yield the files in a folder and its subfolders, and links to folders, which are not followed."""
     for within, folders, names in os.walk(folder, onerror=refuse):
         yield from (Path(within, name) for name in names)
         yield from (Path(within, name) for name in folders if Path(within, name).is_symlink())
@@ -99,12 +89,12 @@ def is_image(file: Path) -> bool:
     if has_image_suffix(file):
         return True
     with file.open("rb") as opened:
-        start = opened.read(WEBP.stop)
-    return start.startswith(MAGIC) or (start[RIFF], start[WEBP]) == (b"RIFF", b"WEBP")
+        start = opened.read(12)
+    return start.startswith(MAGIC) or (start[:4], start[8:]) == (b"RIFF", b"WEBP")
 
 
 def has_image_suffix(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES | OTHER_SUFFIXES
+    return file.suffix.lower() in SUFFIXES
 
 
 def readable(name: str) -> str:

@@ -45,11 +45,7 @@ def read_array(filename: str, data: bytes) -> Pixels:
 
 
 def read_header(filename: str, data: bytes) -> tuple[dict[str, object], int]:
-    """Return the header of a `.npy` file, and the offset of the array.
-
-    Raises:
-        UndecodableImageError: Its version or content is unknown, or it is too long.
-    """
+    """Return the header of a `.npy` file, and the offset of the array."""
     version = data[6], data[7]
     if version not in LENGTH_OF_HEADER:
         raise UndecodableImageError(

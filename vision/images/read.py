@@ -12,7 +12,7 @@ from zipfile import ZipFile, ZipInfo
 from PIL import Image
 
 from vision.errors import MAX_ECHO, AmbiguousFilesError, Problem, TooLargeError, UndecodableImageError
-from vision.images.decode import Offload, Pixels, check_content_type, check_size, decode_image
+from vision.images.decode import Offload, check_content_type, check_size, decode_image
 from vision.images.downscale import Downscale, downscaled
 from vision.images.limits import ImageLimits
 from vision.images.npy import NPY_MAGIC, as_images, read_array
@@ -20,6 +20,7 @@ from vision.images.zip_archive import ZIP_MAGIC, open_archive, read_member, visi
 from vision.preprocessing.prepared import Prepared
 from vision.preprocessing.registry import Preparation
 
+ARCHIVE_MAGIC = (NPY_MAGIC, *ZIP_MAGIC)
 PAUSE_EVERY, PAUSE_SECONDS = 4, 2e-4
 Pictures = Iterator[tuple[str, Callable[[], Image.Image]]]  # names, and functions that decode
 Decode = Callable[[bytes], Image.Image]
@@ -101,7 +102,7 @@ def open_pictures(
     uploads: list[Upload], limits: ImageLimits, decode: Decode, downscale: Downscale | None, *, archives: bool
 ) -> Pictures:
     """Return the pictures of all uploads, by name."""
-    archived = [upload for upload in uploads if archives and is_archive(upload.data)]
+    archived = [upload for upload in uploads if archives and upload.data.startswith(ARCHIVE_MAGIC)]
     if not archived:
         return ((upload.filename, partial(decode_upload, upload, decode)) for upload in uploads)
     if len(uploads) > 1:
@@ -109,10 +110,6 @@ def open_pictures(
     if archived[0].data.startswith(NPY_MAGIC):
         return array_pictures(archived[0].filename, archived[0].data, limits, downscale)
     return archive_pictures(archived[0], limits, decode, downscale)
-
-
-def is_archive(data: bytes) -> bool:
-    return data.startswith((NPY_MAGIC, *ZIP_MAGIC))
 
 
 def decode_upload(upload: Upload, decode: Decode) -> Image.Image:
@@ -123,12 +120,7 @@ def decode_upload(upload: Upload, decode: Decode) -> Image.Image:
 def archive_pictures(
     upload: Upload, limits: ImageLimits, decode: Decode, downscale: Downscale | None
 ) -> Pictures:
-    """Return the pictures of a zip archive, or of the array in an `.npz`.
-
-    Raises:
-        UndecodableImageError: The archive is damaged, or its arrays leave open which holds the images.
-        TooLargeError: It holds too much.
-    """
+    """Return the pictures of a zip archive, or of the array in an `.npz`."""
     archive = open_archive(upload.filename, upload.data, limits)
     members = visible_members(archive)
     if members and all(member.filename.endswith(".npy") for member in members):
@@ -147,12 +139,7 @@ def decode_member(archive: ZipFile, member: ZipInfo, decode: Decode) -> Image.Im
 
 
 def array_pictures(filename: str, data: bytes, limits: ImageLimits, downscale: Downscale | None) -> Pictures:
-    """Return the pictures of a `.npy` file's array.
-
-    Raises:
-        UndecodableImageError: It is damaged, or holds no images.
-        TooLargeError: It holds too many, or too large ones.
-    """
+    """Return the pictures of a `.npy` file's array."""
     images = as_images(read_array(filename, data))
     if len(images) > limits.max_images:
         raise TooLargeError(
@@ -161,10 +148,6 @@ def array_pictures(filename: str, data: bytes, limits: ImageLimits, downscale: D
     height, width = images.shape[1:3]
     check_size((width, height), limits)
     return (
-        (f"{filename}[{index}]", partial(array_picture, image, downscale))
+        (f"{filename}[{index}]", partial(downscaled, Image.fromarray(image), downscale))
         for index, image in enumerate(images)
     )
-
-
-def array_picture(image: Pixels, downscale: Downscale | None) -> Image.Image:
-    return downscaled(Image.fromarray(image), downscale)

@@ -79,15 +79,12 @@ def visible_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = archive.infolist()
     for member in members:
         member.filename = member.filename.replace("\\", "/")  # Python does so on Windows alone
-    return [member for member in members if not (is_folder(member) or is_left_out(member))]
-
-
-def is_folder(member: zipfile.ZipInfo) -> bool:
-    return member.filename.endswith("/") or bool(member.external_attr & FOLDER and not member.file_size)
+    return [member for member in members if not is_left_out(member)]
 
 
 def is_left_out(member: zipfile.ZipInfo) -> bool:
-    return is_hidden(member.filename) or bool(member.external_attr & HIDDEN)
+    is_folder = member.filename.endswith("/") or (member.external_attr & FOLDER and not member.file_size)
+    return bool(is_folder or member.external_attr & HIDDEN) or is_hidden(member.filename)
 
 
 def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -114,11 +114,7 @@ def read(folder: Path, tag: str, metadata: Mapping[str, Any], *, precision: Choi
 
 @contextmanager
 def reading(file: str, tag: str) -> Iterator[None]:
-    """Turn any error into one that names the model and the file at fault, and log its traceback.
-
-    Raises:
-        ModelNotLoadedError: There was an error.
-    """
+    """Turn any error into one that names the model and the file at fault, and log its traceback."""
     try:
         yield
     except ModelNotLoadedError as error:
@@ -154,12 +150,7 @@ def read_labels(folder: Path) -> Any:
 
 
 def check_checksum(path: Path, metadata: Mapping[str, Any]) -> None:
-    """Compare a file with its checksum, if the metadata has one.
-
-    Raises:
-        ModelNotLoadedError: They differ.
-        FileNotFoundError: There is a checksum and no file.
-    """
+    """Refuse a file that is missing or differs from its checksum, if the metadata has one."""
     expected = metadata.get(CHECKSUMS[path.name])
     if expected is not None and checksum(path) != expected:
         raise ModelNotLoadedError(
@@ -168,11 +159,7 @@ def check_checksum(path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def check_labels(labels: Any, golden: Mapping[str, Tensor]) -> None:
-    """Check that there is one class name for each logit.
-
-    Raises:
-        ModelNotLoadedError: There is not.
-    """
+    """Refuse labels that are not one name for each logit."""
     n_classes = golden["logits"].shape[1]
     are_names = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not are_names or len(labels) != n_classes:
@@ -180,16 +167,11 @@ def check_labels(labels: Any, golden: Mapping[str, Tensor]) -> None:
 
 
 def check_reference(reference: Reference, golden: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Check that a drift reference is of this model's features and classes.
-
-    Raises:
-        ModelNotLoadedError: It is not.
-    """
-    for what, stored, given in (
-        ("features", reference.features, golden["features"]),
-        ("classes", reference.probabilities, golden["logits"]),
+    """Refuse a drift reference that is not of this model's features and classes."""
+    for what, found, expected in (
+        ("features", reference.features.shape[1], golden["features"].shape[1]),
+        ("classes", reference.probabilities.shape[1], golden["logits"].shape[1]),
     ):
-        found, expected = stored.shape[1], given.shape[1]
         if found != expected and not (what == "classes" and found == 0):
             raise ModelNotLoadedError(f"{REFERENCE} has {found} {what}; the model has {expected}. {MEND}")
     if reference.source not in ("", metadata.get(CHECKSUMS[SCRIPT])):

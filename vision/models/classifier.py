@@ -12,7 +12,7 @@ from torch import Tensor
 from drift import Reference
 from vision.images.decode import Pixels
 from vision.models import bundle
-from vision.models.engine import Choice, Engine
+from vision.models.engine import Choice, Engine, Outputs
 from vision.preprocessing.registry import Preparation
 
 STACKED_AT_A_TIME = 64  # pictures copied into one tensor, a multiple of every engine's largest pass
@@ -49,13 +49,10 @@ class Classifier:
         """Whether the weights are trained: the answers of random weights mean nothing."""
         return bool(self.metadata.get("trained", True))
 
-    def predict(
-        self, inputs: Sequence[Pixels], checkpoint: Callable[[], None] = lambda: None
-    ) -> tuple[Tensor, Tensor]:
+    def predict(self, inputs: Sequence[Pixels], checkpoint: Callable[[], None] = lambda: None) -> Outputs:
         """Return softmax probabilities (N, K) and features (N, D) of N prepared pictures.
 
         Args:
-            inputs: The pictures.
             checkpoint: Called before each pass of the network; an error that it raises ends the work.
         """
         parts = [
@@ -81,8 +78,6 @@ def load_classifier(
 
     Args:
         folder: The model's folder.
-        name: Its name in the store.
-        version: Its version in the store.
         metadata: Its metadata in the store.
         precision: Precision of the weights, if the model takes it.
 

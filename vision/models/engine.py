@@ -64,7 +64,6 @@ class Engine:
         """Return logits (N, K) and features (N, D) of any number of inputs (N, C, H, W), uint8.
 
         Args:
-            inputs: Inputs of the script.
             checkpoint: Called before each pass; an error that it raises ends the work.
         """
         outputs = []
@@ -123,17 +122,13 @@ def load_engine(
 
 def has_bfloat16() -> bool:
     """Return whether oneDNN can multiply in bfloat16 on this processor."""
-    found: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return found
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def build(path: Path, golden: Mapping[str, Tensor], precision: Precision) -> Engine:
-    """Return an engine that gives the golden answers, with its operations fused if possible.
-
-    Raises:
-        ModelNotLoadedError: The script does not give them.
-    """
-    script = load_script(path)
+    """Return an engine that gives the golden answers, with its operations fused if possible."""
+    with script_warnings_ignored():
+        script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()
     for parameter in script.parameters():
         parameter.data = parameter.data.to(DTYPES[precision])
     script = script.to(memory_format=torch.channels_last)
@@ -145,12 +140,6 @@ def build(path: Path, golden: Mapping[str, Tensor], precision: Precision) -> Eng
         engine = freeze(script, precision, fused=False)
         check_golden(engine, golden)
     return engine
-
-
-def load_script(path: Path) -> torch.jit.ScriptModule:
-    with script_warnings_ignored():
-        script: torch.jit.ScriptModule = torch.jit.load(str(path), map_location="cpu").eval()
-    return script
 
 
 def freeze(script: torch.jit.ScriptModule, precision: Precision, *, fused: bool) -> Engine:
@@ -166,29 +155,19 @@ def script_warnings_ignored() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def fusion(fused: bool) -> Iterator[None]:
-    """Let oneDNN fuse the operations of scripts compiled in this block, and of no others.
-
-    It treats weights as constants, so a script that is not frozen would give wrong answers.
-    """
-    with script_warnings_ignored():
-        torch.jit.enable_onednn_fusion(fused)
-        try:
-            yield
-        finally:
-            torch.jit.enable_onednn_fusion(False)
-
-
 def check_golden(engine: Engine, golden: Mapping[str, Tensor]) -> None:
     """Warm an engine up, and compare its answers with those that training got.
 
     Raises:
         ModelNotLoadedError: The answers differ by more than rounding.
     """
-    with fusion(engine.fused):
-        for _ in range(WARM_UP_PASSES):
-            logits, features = engine(golden["images"])
+    with script_warnings_ignored():
+        torch.jit.enable_onednn_fusion(engine.fused)
+        try:
+            for _ in range(WARM_UP_PASSES):
+                logits, features = engine(golden["images"])
+        finally:  # fusion takes weights for constants, so scripts that are not frozen would answer wrongly
+            torch.jit.enable_onednn_fusion(False)
     shapes = logits.shape, features.shape
     expected_shapes = golden["logits"].shape, golden["features"].shape
     if shapes != expected_shapes or not len(logits):
@@ -217,11 +196,7 @@ def seconds(engine: Engine, inputs: Tensor) -> float:
 
 
 def with_larger_sizes(engine: Engine, golden: Mapping[str, Tensor]) -> Engine:
-    """Return the engine, compiled for larger passes too if its network is small.
-
-    Raises:
-        ModelNotLoadedError: A larger pass does not give the golden answers.
-    """
+    """Return the engine, compiled for larger passes too if its network is small."""
     if seconds(engine, golden["images"][:1]) > SMALL_NETWORK_SECONDS:
         return engine
     for size in SIZES_OF_SMALL_NETWORK:

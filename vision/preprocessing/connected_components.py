@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +10,6 @@ from scipy import ndimage
 
 from vision.preprocessing.convex_hull import Mask
 from vision.preprocessing.ink import Ink, Levels
-
-Labels: TypeAlias = npt.NDArray[np.int32]
 
 EIGHT_NEIGHBOURS = np.ones((3, 3))
 CLEAR = 1.4  # times the noise: the least level of full ink
@@ -45,9 +42,8 @@ class Piece:
         return max(self.height, self.width)
 
     def touches_border(self, shape: tuple[int, ...]) -> bool:
-        return 0 in {self.rows.start, self.columns.start} or (
-            self.rows.stop == shape[0] or self.columns.stop == shape[1]
-        )
+        at_an_end = self.rows.stop == shape[0] or self.columns.stop == shape[1]
+        return at_an_end or 0 in {self.rows.start, self.columns.start}
 
     def crosses(self, shape: tuple[int, ...]) -> bool:
         """Return whether a piece reaches from one edge of the picture to the opposite one."""
@@ -60,12 +56,9 @@ class Piece:
         return int(max(across, down, 0))
 
     def surrounds(self, other: "Piece") -> bool:
-        return bool(
-            self.rows.start < other.rows.start
-            and self.rows.stop > other.rows.stop
-            and self.columns.start < other.columns.start
-            and self.columns.stop > other.columns.stop
-        )
+        across = self.columns.start < other.columns.start and self.columns.stop > other.columns.stop
+        down = self.rows.start < other.rows.start and self.rows.stop > other.rows.stop
+        return bool(across and down)
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ class LabelledInk:
     levels: Levels
     noise: float
     peak: float
-    labels: Labels
+    labels: npt.NDArray[np.int32]
     pieces: Sequence[Piece]
 
     @cached_property

@@ -1,13 +1,12 @@
 """The convex hull of a mask, and whether it is a rectangle."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-Mask: TypeAlias = npt.NDArray[np.bool_]
+Mask = npt.NDArray[np.bool_]
 
 ANGLES = np.deg2rad(np.arange(0, 90, 3))
 CORNER = 0.12  # share of a rectangle's sides that counts as its corner

@@ -32,12 +32,7 @@ def are_several(pieces: Sequence[Piece]) -> bool:
     tallest = max(piece.height for piece in pieces)
     height = max(piece.rows.stop for piece in pieces) - min(piece.rows.start for piece in pieces)
     tall = [piece for piece in pieces if piece.height >= TALL * tallest]
-    return any(
-        right.columns.start - left.columns.stop > GAP * height
-        for left in tall
-        for right in tall
-        if left is not right
-    )
+    return any(right.columns.start - left.columns.stop > GAP * height for left in tall for right in tall)
 
 
 def has_neighbour(segmentation: Segmentation) -> bool:

@@ -1,14 +1,14 @@
 """Separate ink from paper: how far each pixel stands out from the background of a picture."""
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-Levels: TypeAlias = npt.NDArray[np.float32]
+Levels = npt.NDArray[np.float32]
 
 STEP = 4  # pixels on a side of the blocks whose means make the coarse picture, used to find the paper
 WIDEST_STROKE = 1 / 3  # of the picture's long side
@@ -55,7 +55,7 @@ def find_ink(grey: Levels) -> Ink:
     lower = ndimage.minimum_filter(coarse, size, mode="nearest")
     if is_light_on_dark(coarse, upper, lower):
         light = light_on(ndimage.maximum_filter(lower, size, mode="nearest"), size // 2)
-        paper = enlarged(opening(coarse - light, size) + light, smooth.shape)
+        paper = enlarged(light - closing(light - coarse, size), smooth.shape)  # an opening
         levels = smooth - paper
     else:
         light = light_on(ndimage.minimum_filter(upper, size, mode="nearest"), size // 2)
@@ -120,9 +120,7 @@ def light_on(paper: Levels, margin: int) -> Levels:
     """
     height, width = paper.shape
     down, across = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    terms = np.stack(
-        [np.ones_like(across), across, down, across * across, across * down, down * down], axis=-1
-    )
+    terms = np.dstack([np.ones_like(across), across, down, across * across, across * down, down * down])
     rows, columns = (max(0, min(margin, (side - 3) // 2)) for side in paper.shape)
     inside = np.s_[rows : height - rows, columns : width - columns]
     sample = terms[inside].reshape(-1, terms.shape[-1])
@@ -137,10 +135,6 @@ def closing(levels: Levels, size: int) -> Levels:
     widened = ndimage.maximum_filter(levels, size, mode="nearest")
     closed: Levels = ndimage.minimum_filter(widened, size, mode="nearest")
     return closed
-
-
-def opening(levels: Levels, size: int) -> Levels:
-    return -closing(-levels, size)
 
 
 def coarsened(levels: Levels) -> Levels:

@@ -1,7 +1,6 @@
 """Turn any picture of a digit into one like MNIST's: 28 × 28, light on dark, centred by mass."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageStat
@@ -9,7 +8,7 @@ from scipy import ndimage
 
 from vision.errors import NoDigitError
 from vision.images.decode import Pixels
-from vision.preprocessing.connected_components import LabelledInk, Piece
+from vision.preprocessing.connected_components import Piece
 from vision.preprocessing.convex_hull import Mask
 from vision.preprocessing.digit_warnings import warning_for
 from vision.preprocessing.ink import Levels, find_ink
@@ -32,7 +31,7 @@ ALL_LINES = 0.95  # least share of the ink that lies along the inside of an outl
 STRIP, STRIP_CONTRAST = 0.5, 100  # width over length, and levels, of pictures cropped to the ink
 MARGIN = 0.2  # times the length of such a picture: paper added around it
 MOST_STEPS = 3  # closer crops: a sheet on a desk, and a small digit on it
-Box: TypeAlias = tuple[slice, slice]  # of rows and columns
+Box = tuple[slice, slice]  # of rows and columns
 COLOURFUL = ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV")
 
 
@@ -119,12 +118,8 @@ def with_margin(levels: Levels) -> Image.Image:
     """Return a picture with a margin around it in the median tone of its corners."""
     margin = round(MARGIN * max(levels.shape))
     corner = max(1, min(levels.shape) // 10)
-    corners = [
-        levels[y, x]
-        for y in (slice(corner), slice(-corner, None))
-        for x in (slice(corner), slice(-corner, None))
-    ]
-    paper = float(np.median([part.mean() for part in corners]))
+    ends = slice(corner), slice(-corner, None)
+    paper = float(np.median([levels[y, x].mean() for y in ends for x in ends]))
     return Image.fromarray(np.pad(levels, margin, constant_values=paper))
 
 
@@ -138,7 +133,8 @@ def draw_digit(segmentation: Segmentation, box: Box) -> Image.Image:
     """Return the ink of a digit in its box, with outlined strokes filled."""
     own = segmentation.ink.mask(segmentation.pieces)[box]
     edge = max(1, round(max(segmentation.ink.levels.shape) / 100))  # pixels over which a stroke fades
-    ink = np.where(ndimage.maximum_filter(own, 1 + 2 * edge), ink_of(segmentation.ink, box), 0)
+    share = (segmentation.ink.levels[box] / segmentation.ink.peak - PAPER) * (255 / (1 - PAPER))
+    ink = np.where(ndimage.maximum_filter(own, 1 + 2 * edge), share.clip(0, 255).astype(np.uint8), 0)
     ink[inside_of_outline(own)] = 255
     return Image.fromarray(ink)
 
@@ -163,12 +159,6 @@ def crop_to_sheet(sheet: Sheet, grey: Image.Image, scale: float) -> Image.Image:
     part = crop_scaled(grey, box, scale)
     mask = Image.fromarray(sheet.mask).crop(box).resize(part.size)
     return Image.composite(part, Image.new("L", part.size, round(sheet.level)), mask)
-
-
-def ink_of(ink: LabelledInk, box: Box) -> Pixels:
-    """Return the ink of each pixel in a box, 0 to 255."""
-    share = (ink.levels[box] / ink.peak - PAPER) * (255 / (1 - PAPER))
-    return share.clip(0, 255).astype(np.uint8)
 
 
 def inside_of_outline(own: Mask) -> Mask:

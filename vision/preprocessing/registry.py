@@ -35,20 +35,12 @@ def preparation_of(metadata: Mapping[str, Any]) -> Preparation:
     Raises:
         KeyError: It names none, or an unknown one.
     """
-    return PREPARATIONS[metadata["preprocessing"]](metadata)
-
-
-def digits(_metadata: Mapping[str, Any]) -> Preparation:
-    return Preparation(to_mnist, Downscale("longer", OVERSAMPLING * MAX_WORKING_SIZE))
-
-
-def photographs(metadata: Mapping[str, Any]) -> Preparation:
-    resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
-    prepare = partial(prepare_photograph, resize_size=resize_size, crop_size=crop_size)
-    return Preparation(prepare, Downscale("shorter", OVERSAMPLING * resize_size))
-
-
-PREPARATIONS: Mapping[str, Callable[[Mapping[str, Any]], Preparation]] = {
-    "digits": digits,
-    "photograph": photographs,
-}
+    match metadata["preprocessing"]:
+        case "digits":
+            return Preparation(to_mnist, Downscale("longer", OVERSAMPLING * MAX_WORKING_SIZE))
+        case "photograph":
+            resize_size, crop_size = int(metadata["resize_size"]), int(metadata["crop_size"])
+            prepare = partial(prepare_photograph, resize_size=resize_size, crop_size=crop_size)
+            return Preparation(prepare, Downscale("shorter", OVERSAMPLING * resize_size))
+        case unknown:
+            raise KeyError(unknown)

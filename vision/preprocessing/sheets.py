@@ -45,8 +45,9 @@ def find_sheet(grey: Levels) -> Sheet | None:
     contrast = coarse[light].mean() - coarse[~light].mean()
     for tone in (light, ~light):
         labels, _ = ndimage.label(tone)
-        own = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-        if own.sum() < BOX_SHARE * box_area(own):
+        largest = np.bincount(labels.ravel())[1:].argmax()
+        own, box = labels == 1 + largest, ndimage.find_objects(labels)[largest]
+        if own.sum() < BOX_SHARE * own[box].size:
             continue
         filled = ndimage.binary_fill_holes(own)
         if not can_be_sheet(own, filled):
@@ -60,7 +61,8 @@ def find_sheet(grey: Levels) -> Sheet | None:
             and edge_contrast(coarse, own, hull.mask) >= STEEP * contrast
         ):
             level = float(np.median(coarse[own & inside]))
-            return Sheet(at_full_size(inside, grey.shape), level, float(filled.mean()))
+            mask = grown(inside.repeat(STEP, axis=0).repeat(STEP, axis=1), grey.shape)
+            return Sheet(mask, level, float(filled.mean()))
     return None
 
 
@@ -79,11 +81,6 @@ def can_be_sheet(own: Mask, filled: Mask) -> bool:
     sides = (filled[0], filled[-1], filled[:, 0], filled[:, -1])
     reached = sum(side.mean() > 0.1 for side in sides)
     return bool(SMALLEST < filled.mean() < LARGEST and own.sum() > filled.sum() / 2 and reached <= 2)
-
-
-def box_area(mask: Mask) -> int:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1))
 
 
 def edge_contrast(coarse: Levels, own: Mask, hull: Mask) -> float:
@@ -108,7 +105,3 @@ def otsu_threshold(levels: Levels) -> float:
     above = counts.sum() - below
     between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
     return float(edges[1:-1][between.argmax()])
-
-
-def at_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
-    return grown(mask.repeat(STEP, axis=0).repeat(STEP, axis=1), shape)
