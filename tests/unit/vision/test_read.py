@@ -224,7 +224,7 @@ def test_an_array_with_a_plain_header_is_read():
 
 
 def test_an_archive_comes_alone():
-    with pytest.raises(AmbiguousFilesError, match=r"batch\.npy holds many images"):
+    with pytest.raises(AmbiguousFilesError, match=r"many\.npy holds many images"):
         read(Upload("a.png", "", png(IMAGES[0])), npy(IMAGES))
 
 
