@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 from tqdm import tqdm
 
-from cli.tables import classify_table, drift_table
-from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal, exit_status_of
+from cli.tables import classify_table, show_drift
+from cli.terminal import DEFAULT, ERROR, OK, CommandError, Terminal, exit_status_of
 from cli.transport import transport_to
 from serving import __version__
 from vision.images.folders import NoImagesError, image_files
@@ -32,11 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     headers = authorization(options.key)
     try:
+        transport = transport_to(options.url)
         with httpx.Client(
-            base_url=options.url,
-            timeout=options.timeout,
-            headers=headers,
-            transport=transport_to(options.url),
+            base_url=options.url, timeout=options.timeout, headers=headers, transport=transport
         ) as client:
             status: int = options.run(client, options)
             return status
@@ -61,24 +59,22 @@ def parser() -> argparse.ArgumentParser:
         help="that the service asks for (default: $DRIFTBENTO_KEY, which other users of this machine cannot "
         "see as they can a command)",
     )
-    common.add_argument("--timeout", type=float, default=120, help="seconds (default: %(default)s)")
-    common.add_argument("--model", default="mnist", help="(default: %(default)s)")
+    common.add_argument("--timeout", type=float, default=120, help=f"seconds {DEFAULT}")
+    common.add_argument("--model", default="mnist", help=DEFAULT)
     common.add_argument("--json", action="store_true", help="print the answer as the service gave it")
 
     classify = commands.add_parser("classify", parents=[common], help="say what is in each image")
-    classify.add_argument(
-        "--top-k", type=int, default=1, help="classes for each image (default: %(default)s)"
-    )
+    classify.add_argument("--top-k", type=int, default=1, help=f"classes for each image {DEFAULT}")
     classify.set_defaults(run=run_classify)
 
     drift = commands.add_parser("drift", parents=[common], help="say whether the images have drifted")
-    drift.add_argument("--alpha", type=float, default=0.05, help="significance level (default: %(default)s)")
+    drift.add_argument("--alpha", type=float, default=0.05, help=f"significance level {DEFAULT}")
     drift.add_argument("--n-permutations", type=int, help="(default: all that the reference holds)")
-    drift.add_argument("--detector", default="mmd", help="mmd, ks or label_shift (default: %(default)s)")
+    drift.add_argument("--detector", default="mmd", help=f"mmd, ks or label_shift {DEFAULT}")
     drift.add_argument(
         "--kernel",
         default="aggregate",
-        help="of the MMD: aggregate, gaussian, exponential or rational_quadratic (default: %(default)s)",
+        help=f"of the MMD: aggregate, gaussian, exponential or rational_quadratic {DEFAULT}",
     )
     drift.set_defaults(run=run_drift)
     return top
@@ -116,24 +112,12 @@ def run_classify(client: httpx.Client, options: argparse.Namespace) -> int:
 
 
 def run_drift(client: httpx.Client, options: argparse.Namespace) -> int:
-    fields = {
-        "model": options.model,
-        "alpha": str(options.alpha),
-        "detector": options.detector,
-        "kernel": options.kernel,
-    }
-    if options.n_permutations is not None:
-        fields["n_permutations"] = str(options.n_permutations)
+    names = ("model", "alpha", "detector", "kernel", "n_permutations")
+    fields = {name: str(getattr(options, name)) for name in names if getattr(options, name) is not None}
     answer = post(client, "/drift", image_files(options.paths), fields)
     if "p_value" not in answer:
         raise CommandError(answer["detail"])
-    if options.json:
-        print(json.dumps(answer, indent=2))
-    else:
-        Terminal().print(drift_table(answer))
-    if answer["is_drift"]:
-        return DRIFT
-    return ERROR if answer["image_errors"] else OK
+    return show_drift(answer, as_json=options.json)
 
 
 def post(

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from bento import catalogue
-from cli.tables import certificate_table, drift_table
-from cli.terminal import DRIFT, ERROR, OK, CommandError, Terminal
+from cli.tables import certificate_table, show_drift
+from cli.terminal import ERROR, OK, CommandError, Terminal
 from drift.errors import DriftError, InvalidReferenceError, UnreadableSamplesError
 from drift.fitting import Recipe, fit_certified, mention_copies, usual_kernel
 from drift.reference import ALL_KERNELS, Reference
@@ -25,7 +25,6 @@ from serving.problems import document_of
 from vision.embed import EmbeddedImages, blur_of, embed_images
 from vision.errors import MAX_ECHO, Problem
 from vision.images.folders import NoImagesError
-from vision.images.read import Item
 from vision.models.classifier import Classifier
 
 MISTAKES = (DriftError, Problem, NoImagesError)
@@ -42,7 +41,12 @@ def fit(options: argparse.Namespace) -> int:
     classifier = None if options.model is None else catalogue.load(options.model)
     samples, images = read_samples(options.samples, classifier)
     if images and images.failed:
-        show_failed(images.failed)
+        console = Terminal(stderr=True, soft_wrap=True, markup=False)
+        for image in images.failed:
+            console.print(f"{image.filename}: {image.content}")
+        console.print(
+            "A reference is of images that can all be used: mend or remove these. Nothing was written."
+        )
         return ERROR
     mention_copies(samples)
     recipe = Recipe(
@@ -62,11 +66,7 @@ def fit(options: argparse.Namespace) -> int:
 
 
 def check_writable(out: Path) -> None:
-    """Check that a file can be written, before all the work.
-
-    Raises:
-        OSError: It cannot.
-    """
+    """Check that a file can be written, before all the work; raise an OSError if not."""
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; name a file", str(out))
     if not out.parent.is_dir():
@@ -93,7 +93,6 @@ def score(options: argparse.Namespace) -> int:
         )
     outputs = samples.features.new_empty(0, 0) if samples.probabilities is None else samples.probabilities
     labels = classifier.labels if classifier else [str(index) for index in range(outputs.shape[1])]
-    failed = images.failed if images else ()
     report = test.run(reference, Batch(list(enumerate(samples.names)), outputs, samples.features), labels)
     answer = {
         "model": classifier.tag if classifier else "features",
@@ -101,25 +100,15 @@ def score(options: argparse.Namespace) -> int:
         **asdict(report),
         "image_errors": [
             {"index": image.index, "filename": image.filename, "error": document_of(image.content)}
-            for image in failed
+            for image in (images.failed if images else ())
             if isinstance(image.content, Problem)
         ],
     }
-    if options.json:
-        print(json.dumps(answer, indent=2))
-    else:
-        Terminal().print(drift_table(answer))
-    if report.is_drift:
-        return DRIFT
-    return ERROR if failed else OK
+    return show_drift(answer, as_json=options.json)
 
 
 def requested_test(options: argparse.Namespace, reference: Reference) -> DriftTest:
-    """Return the test that the options ask for.
-
-    Raises:
-        CommandError: One of them is of another type, or out of range.
-    """
+    """Return the test that the options ask for, or raise a CommandError where they make no sense."""
     values = dict[str, Any]()
     for name, (kind, expected) in EXPECTED.items():
         text = getattr(options, name)
@@ -170,11 +159,7 @@ def study(options: argparse.Namespace) -> int:
 
 
 def read_reference(options: argparse.Namespace, classifier: Classifier | None) -> Reference:
-    """Return the reference of a file, or else the model's own.
-
-    Raises:
-        InvalidReferenceError: There is none, or it is not the model's.
-    """
+    """Return the reference of a file, checked to be of the model if there is one, or else the model's own."""
     if options.reference is not None:
         reference = Reference.load(options.reference)
         if classifier:
@@ -190,11 +175,7 @@ def read_reference(options: argparse.Namespace, classifier: Classifier | None) -
 
 
 def check_origin(reference: Reference, classifier: Classifier) -> None:
-    """Check that a reference was fitted with this model.
-
-    Raises:
-        InvalidReferenceError: It was fitted with another one.
-    """
+    """Check that a reference was fitted with this model; raise an InvalidReferenceError if not."""
     of_another = reference.source and reference.source != source_of(classifier)
     n_features, n_classes = reference.features.shape[1], reference.probabilities.shape[1]
     other_width = classifier.reference is not None and n_features != classifier.reference.features.shape[1]
@@ -207,11 +188,7 @@ def check_origin(reference: Reference, classifier: Classifier) -> None:
 def read_samples(
     paths: Sequence[Path], classifier: Classifier | None
 ) -> tuple[Samples, EmbeddedImages | None]:
-    """Return the features in files, or those of a model for the images in the files.
-
-    Raises:
-        UnreadableSamplesError: They hold images, and there is no model; or they cannot be used.
-    """
+    """Return the features in files; for files of images those that the model gives, and the images."""
     samples = read_features(paths)
     if samples is not None:
         return samples, None
@@ -242,10 +219,3 @@ def show_reference(reference: Reference, out: Path, *, as_json: bool) -> None:
     )
     if reference.certificate:
         console.print(certificate_table(reference.certificate))
-
-
-def show_failed(failed: Sequence[Item]) -> None:
-    console = Terminal(stderr=True, soft_wrap=True, markup=False)
-    for image in failed:
-        console.print(f"{image.filename}: {image.content}")
-    console.print("A reference is of images that can all be used: mend or remove these. Nothing was written.")

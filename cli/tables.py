@@ -1,10 +1,13 @@
 """Answers as tables for people, who get no JSON."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
+
+from cli.terminal import DRIFT, ERROR, OK, Terminal
 
 if TYPE_CHECKING:  # it loads torch, which takes seconds, and the client does without
     from drift.certificate import AlarmRate, Certificate
@@ -43,15 +46,24 @@ def untrained_warning(answer: Mapping[str, Any]) -> str | None:
     return None if trained else "[red]This model is untrained: its answers mean nothing.[/]"
 
 
+def show_drift(answer: dict[str, Any], *, as_json: bool) -> int:
+    """Print an answer of a drift test, and return the exit status that tells its verdict."""
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        Terminal().print(drift_table(answer))
+    if answer["is_drift"]:
+        return DRIFT
+    return ERROR if answer["image_errors"] else OK
+
+
 def drift_table(answer: dict[str, Any]) -> Table:
     table = Table(title=answer["model"], caption=untrained_warning(answer), show_header=False)
     verdict = "[bold red]drift[/]" if answer["is_drift"] else "[bold green]no drift[/]"
     table.add_row("Verdict", f"{verdict} (p {'≤' if answer['is_drift'] else '>'} alpha {answer['alpha']:g})")
     permutations = answer["n_permutations"]
-    table.add_row(
-        "p-value",
-        f"{answer['p_value']:.4g}" + (f", from {permutations} permutations" if permutations else ""),
-    )
+    origin = f", from {permutations} permutations" if permutations else ""
+    table.add_row("p-value", f"{answer['p_value']:.4g}{origin}")
     table.add_row("Score", f"{answer['score']:.4g} ({STATISTICS[answer['detector']]})")
     table.add_row("Images", f"{answer['n_batch']} against {answer['n_reference']} of the reference")
     if answer["driving_images"]:

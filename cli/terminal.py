@@ -4,6 +4,7 @@ Exit status: 2 an error, with a message of a sentence; 130 interrupted; 141 nobo
 """
 
 import codecs
+import math
 import os
 import sys
 from argparse import ArgumentTypeError
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 OK, ERROR, DRIFT, INTERRUPTED, UNREAD = 0, 2, 3, 130, 141  # the last two as shells count signals
+DEFAULT = "(default: %(default)s)"  # in the help of an option
 AS_ASCII = dict(
     zip("≤≥±×°²σχ–…", ["<=", ">=", "+-", "x", "deg", "^2", "sigma", "chi", "-", "..."], strict=True)
 )
@@ -51,19 +53,15 @@ def exit_status_of(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         give_up(sys.stderr)  # it may go into the same pipe
         return UNREAD
-    except (CommandError, OSError) as error:
-        print_error(message_of(error))
+    except OSError as error:
+        print_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return ERROR
+    except CommandError as error:
+        print_error(str(error))
         return ERROR
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED
-
-
-def message_of(error: Exception) -> str:
-    """Return the message of an error for the user."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def print_error(sentence: str) -> None:
@@ -71,11 +69,7 @@ def print_error(sentence: str) -> None:
 
 
 def flush_output() -> None:
-    """Write what is left in the buffer here, where an error can be reported, and not when Python ends.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write what is left in the buffer here, where an error can be reported, and not when Python ends."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -107,17 +101,20 @@ def as_ascii(error: UnicodeError) -> tuple[str, int]:
     return "".join(plain), error.end
 
 
-def positive(text: str) -> int:
-    """Parse an option that is a whole number from 1."""
-    number = int(text)
-    if number < 1:
-        raise ArgumentTypeError(f"{number} is not at least 1")
-    return number
+def number_type(
+    name: str, kind: type[float], least: float, below: float, mistake: str
+) -> Callable[[str], float]:
+    """Return the type of an option that is a number in a range; argparse shows its name, and the mistake."""
+
+    def parse(text: str) -> float:
+        number = kind(text)
+        if not least <= number < below:
+            raise ArgumentTypeError(f"{number:g} is {mistake}" if kind is float else f"{number} is {mistake}")
+        return number
+
+    parse.__name__ = name
+    return parse
 
 
-def seed(text: str) -> int:
-    """Parse an option that is a seed which NumPy and torch both take."""
-    number = int(text)
-    if not 0 <= number < 2**32:
-        raise ArgumentTypeError(f"{number} is not from 0 to {2**32 - 1}")
-    return number
+positive = number_type("positive", int, 1, math.inf, "not at least 1")
+seed = number_type("seed", int, 0, 2**32, f"not from 0 to {2**32 - 1}")  # as NumPy and torch both take it

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.terminal import OK, CommandError, exit_status_of, positive, seed
+from cli.terminal import DEFAULT, OK, CommandError, exit_status_of, number_type, positive, seed
 from serving import __version__
 from train.architectures import ARCHITECTURES
+
+radius = number_type("radius", float, 0, math.inf, "no radius: take a number from 0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,28 +33,21 @@ def run(options: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     top.add_argument("--version", action="version", version=f"driftbento {__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
-
-    add_mnist(
-        commands.add_parser("mnist", help="train the digit classifier and save it in the BentoML store")
-    )
+    add = top.add_subparsers(required=True, metavar="COMMAND", dest="command").add_parser
+    add_mnist(add("mnist", help="train the digit classifier and save it in the BentoML store"))
     add_resnet(
-        commands.add_parser(
+        add(
             "resnet", help="save torchvision's ResNet, which knows the 1000 classes of ImageNet, in the store"
         )
     )
-    add_samples(
-        commands.add_parser(
-            "samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"
-        )
-    )
-    add_torchserve(commands.add_parser("torchserve", help="make an archive of a model for TorchServe"))
+    add_samples(add("samples", help="write held-out digits, sharp and blurred, as PNG and NumPy files"))
+    add_torchserve(add("torchserve", help="make an archive of a model for TorchServe"))
     return top
 
 
 def add_mnist(mnist: argparse.ArgumentParser) -> None:
-    mnist.add_argument("--epochs", type=positive, default=30, help="at most (default: %(default)s)")
-    mnist.add_argument("--seed", type=seed, default=0, help="(default: %(default)s)")
+    mnist.add_argument("--epochs", type=positive, default=30, help=f"at most {DEFAULT}")
+    mnist.add_argument("--seed", type=seed, default=0, help=DEFAULT)
     mnist.add_argument(
         "--no-certificate",
         dest="certificate",
@@ -71,17 +66,12 @@ def add_mnist(mnist: argparse.ArgumentParser) -> None:
 
 
 def add_resnet(resnet: argparse.ArgumentParser) -> None:
-    resnet.add_argument(
-        "--arch",
-        choices=ARCHITECTURES,
-        default=ARCHITECTURES[0],
-        help="(default: %(default)s)",
-    )
+    resnet.add_argument("--arch", choices=ARCHITECTURES, default=ARCHITECTURES[0], help=DEFAULT)
     resnet.add_argument(
         "--weights",
         default="imagenet",
         help="imagenet, which torchvision downloads; a file with a state dict; or random, which recognises "
-        "nothing and is for tests and benchmarks (default: %(default)s)",
+        f"nothing and is for tests and benchmarks {DEFAULT}",
     )
     resnet.add_argument(
         "--reference",
@@ -92,55 +82,43 @@ def add_resnet(resnet: argparse.ArgumentParser) -> None:
         help="folders and files of images that drift is measured against, thousands if possible; without "
         "them the model classifies, and answers nothing of drift",
     )
-    resnet.add_argument("--seed", type=seed, default=0, help="of everything random (default: %(default)s)")
+    resnet.add_argument("--seed", type=seed, default=0, help=f"of everything random {DEFAULT}")
 
 
 def add_samples(samples: argparse.ArgumentParser) -> None:
-    samples.add_argument("--out", type=Path, default=Path("samples"), help="(default: %(default)s)")
-    samples.add_argument("--count", type=positive, default=128, help="of each (default: %(default)s)")
-    samples.add_argument("--blur", type=radius, default=2.0, help="radius in pixels (default: %(default)s)")
+    samples.add_argument("--out", type=Path, default=Path("samples"), help=DEFAULT)
+    samples.add_argument("--count", type=positive, default=128, help=f"of each {DEFAULT}")
+    samples.add_argument("--blur", type=radius, default=2.0, help=f"radius in pixels {DEFAULT}")
     add_data(samples)
 
 
 def add_torchserve(torchserve: argparse.ArgumentParser) -> None:
     torchserve.add_argument(
-        "--model",
-        default="mnist",
-        help="of the BentoML store: NAME or NAME:VERSION (default: %(default)s)",
+        "--model", default="mnist", help=f"of the BentoML store: NAME or NAME:VERSION {DEFAULT}"
     )
     torchserve.add_argument(
-        "--export-path",
-        type=Path,
-        default=Path("model_store"),
-        help="folder of the archive (default: %(default)s)",
+        "--export-path", type=Path, default=Path("model_store"), help=f"folder of the archive {DEFAULT}"
     )
-    torchserve.add_argument("--workers", type=positive, default=1, help="processes (default: %(default)s)")
+    torchserve.add_argument("--workers", type=positive, default=1, help=f"processes {DEFAULT}")
     torchserve.add_argument(
-        "--batch-size", type=positive, default=8, help="requests answered together (default: %(default)s)"
+        "--batch-size", type=positive, default=8, help=f"requests answered together {DEFAULT}"
     )
     torchserve.add_argument(
         "--max-batch-delay",
         type=positive,
         default=10,
-        help="milliseconds that they wait for each other (default: %(default)s)",
+        help=f"milliseconds that they wait for each other {DEFAULT}",
     )
 
 
 def add_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", type=Path, default=Path("data"), help="data sets (default: %(default)s)")
+    command.add_argument("--data", type=Path, default=Path("data"), help=f"data sets {DEFAULT}")
     command.add_argument(
         "--dataset",
         choices=("auto", "full", "embedded"),
         default="auto",
         help="all of MNIST, 5,000 digits that need no download, or what can be had (%(default)s)",
     )
-
-
-def radius(text: str) -> float:
-    number = float(text)
-    if not 0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"{number:g} is no radius: take a number from 0")
-    return number
 
 
 if __name__ == "__main__":

@@ -61,11 +61,8 @@ def write_samples(digits: Digits, out: Path, *, blur: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for index, image in enumerate(images):
             image.save(folder / f"{index:04d}.png")
-        np.savez_compressed(
-            out / f"{name}.npz",
-            images=np.stack([np.asarray(image) for image in images]),
-            labels=digits.labels,
-        )
+        arrays = np.stack([np.asarray(image) for image in images])
+        np.savez_compressed(out / f"{name}.npz", images=arrays, labels=digits.labels)
     # The labels come last: where they are, everything is.
     lines = [f"{index:04d}.png,{label}\n" for index, label in enumerate(digits.labels)]
     (out / "labels.csv").write_text("file,label\n" + "".join(lines))

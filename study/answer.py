@@ -7,7 +7,7 @@ from scipy import stats
 
 from study.conditions import BLUR, NO_DRIFT
 from study.measure import ALPHA
-from study.reductions import Quality
+from study.reductions import Quality, best_reduction
 
 POWER = 0.8  # share of runs in which a condition that counts as found is found
 CHANCE = 0.55  # separation up to which a plane shows nothing; chance is 0.5, give or take some hundredths
@@ -83,19 +83,19 @@ def about_detectors(power: pd.DataFrame) -> str:
     spread = lead.std(axis=1) / len(power.columns) ** 0.5
     equal = [name for name in means.index if lead.loc[name].mean() <= 2 * spread.fillna(0)[name]]
     others = ", ".join(f"{name} in {mean:.0%}" for name, mean in means.items() if name not in equal)
-    finds = "finds" if len(equal) == 1 else "find"
-    verb = "separates" if len(equal) == 1 else "separate"
+    finds, separates, alike = "find", "separate", "; between them chance decides"
+    if len(equal) == 1:
+        finds, separates, alike = "finds", "separates", ""
     together = ", ".join(f"{name} ({means[name]:.0%})" for name in equal)
-    alike = "" if len(equal) == 1 else "; between them chance decides"
     against = f" Then come {others}." if others else ""
     return (
-        f"{' and '.join(equal) if len(equal) < 3 else 'Several detectors'} {verb} best: over all "
+        f"{' and '.join(equal) if len(equal) < 3 else 'Several detectors'} {separates} best: over all "
         f"conditions and sizes, {together} {finds} drift in this share of the runs{alike}.{against}"
     )
 
 
 def about_reductions(qualities: Mapping[str, Quality], shown: str) -> str:
-    best = max(qualities, key=lambda name: (qualities[name].separation, qualities[name].trustworthiness))
+    best = best_reduction(qualities)
     truest = max(qualities, key=lambda name: qualities[name].trustworthiness)
     if qualities[best].separation <= CHANCE:
         return f"No reduction shows the drift ({shown}): neighbours are of either kind, as by chance."

@@ -46,15 +46,10 @@ class Outputs:
 
     @classmethod
     def of(cls, predict: Predict, images: Tensor) -> "Outputs":
-        """Return the outputs of a model for images.
-
-        Args:
-            predict: The model: takes images, returns softmax outputs and features.
-            images: As the model takes them, shape (N, C, H, W), uint8.
-        """
+        """Return the outputs of a model for images as it takes them, shape (N, C, H, W), uint8."""
         return cls(*predict(images))
 
-    def take(self, rows: Tensor) -> "Outputs":
+    def take(self, rows: Tensor | slice) -> "Outputs":
         return Outputs(self.probabilities[rows], self.features[rows])
 
 

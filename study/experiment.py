@@ -15,14 +15,8 @@ from study.answer import answer
 from study.conditions import BLUR, NO_DRIFT, Condition, every_condition
 from study.contact_sheet import contact_sheet
 from study.measure import SLOW, SLOW_RUNS, left_for_reference, measure, split_samples, summarise
-from study.pictures import (
-    Plane,
-    best_reduction,
-    detector_panels,
-    reduction_panels,
-    shown_condition,
-)
-from study.reductions import Quality, available, check_name
+from study.pictures import Plane, detector_panels, reduction_panels, shown_condition
+from study.reductions import Quality, available, best_reduction, check_name
 from study.report import Study, write
 from study.sources import foreign_images, held_out, predictor, sizes_within
 
@@ -89,16 +83,10 @@ def conduct(options: Options) -> tuple[Study, list[str]]:
     """
     check_folder(options.out)
     classifier = catalogue.load(options.model)
-    images, labels, source, remarks = held_out(options.samples, options.data, classifier, progress=True)
+    images, labels, source, remarks = held_out(options.samples, options.data, classifier)
     plan = planned(options, len(images))
     foreign, unavailable = foreign_images(
-        options.ood,
-        options.ood_name,
-        options.data,
-        classifier,
-        count=max(plan.sizes),
-        seed=plan.seed,
-        progress=True,
+        options.ood, options.ood_name, options.data, classifier, count=max(plan.sizes), seed=plan.seed
     )
     conditions = every_condition(
         predictor(classifier),
@@ -183,10 +171,11 @@ def draw(
     place = shown_condition(conditions)
     split = split_samples(conditions, sizes=plan.sizes, n=plan.n, run=0, seed=plan.seed)
     plane = Plane(split, place, max(plan.sizes), plan.seed)
-    panels, qualities = reduction_panels(plane, plan.reductions, progress=True)
+    panels, qualities = reduction_panels(plane, plan.reductions)
     best = best_reduction(qualities)
     of_detectors = detector_panels(plane, tests, conditions[place].name, best)
     shown = f"{conditions[place].name}, {max(plan.sizes)} images"
+    first_of_each = table[table["family"] != NO_DRIFT].drop_duplicates("family")["condition"].tolist()
     drawn = {
         "conditions": ("Examples of each condition", contact_sheet(conditions, seed=plan.seed)),
         "detectors": (
@@ -198,19 +187,10 @@ def draw(
             figures.detector_figure(panels, title=f"Reductions: {shown}"),
         ),
         "power_by_strength": ("Power against the strength of blur", figures.power_by_strength(table)),
-        "power_by_size": (
-            "Power against the size of the batch",
-            figures.power_by_size(table, curve_conditions(table)),
-        ),
+        "power_by_size": ("Power against the size of the batch", figures.power_by_size(table, first_of_each)),
         "score_by_strength": ("Score against the strength of blur", figures.score_by_strength(table)),
     }
     return drawn, qualities
-
-
-def curve_conditions(table: DataFrame) -> list[str]:
-    """Return the names of the conditions whose power is shown against the size: the first of each family."""
-    drifted = table[table["family"] != NO_DRIFT]
-    return [str(name) for name in drifted.drop_duplicates("family")["condition"]]
 
 
 def unmeasured(conditions: Sequence[Condition], sizes: Sequence[int], table: DataFrame) -> list[str]:
@@ -225,11 +205,7 @@ def unmeasured(conditions: Sequence[Condition], sizes: Sequence[int], table: Dat
 
 
 def check_folder(out: Path) -> None:
-    """Check that a report can be written to a folder, before all the work.
-
-    Raises:
-        OSError: It cannot.
-    """
+    """Check that a report can be written to a folder, before all the work; raise an OSError if not."""
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(out))
     above = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())

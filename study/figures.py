@@ -9,6 +9,7 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -17,7 +18,7 @@ from drift.certificate import AlarmRate
 from drift.storage import write
 from study.conditions import BLUR, NO_DRIFT
 from study.measure import ALPHA
-from study.style import BATCH, REFERENCE, line_style, styled
+from study.style import BATCH, REFERENCE, STYLE, line_style
 
 ALPHA_LABEL = f"alpha = {ALPHA:g}"
 WIDTH = 12.0  # inches, which at 100 dots an inch are 1200 pixels
@@ -53,7 +54,7 @@ def detector_figure(panels: Sequence[Panel], *, title: str) -> Figure:
         panels: At least one; three go side by side.
         title: Of the whole figure.
     """
-    with styled():
+    with rc_context(STYLE):
         figure, axes = subplots(len(panels))
         for axis, panel in zip(axes, panels, strict=True):
             points, is_batch = panel.embedded.numpy(), panel.is_batch.numpy()
@@ -61,7 +62,7 @@ def detector_figure(panels: Sequence[Panel], *, title: str) -> Figure:
             axis.scatter(*points[is_batch].T, **BATCH)
             axis.set_title(fill(f"{panel.title}: p = {panel.p_value:.2g}", LETTERS))
             axis.set(xticks=[], yticks=[])  # the axes of an embedding have no meaning
-        finish(figure, axes[0], title, x="first dimension", y="second dimension")
+        finish(figure, title, x="first dimension", y="second dimension")
     return figure
 
 
@@ -82,19 +83,13 @@ def power_by_strength(table: pd.DataFrame, *, family: str = BLUR) -> Figure:
     rows = of_family(table, family)
     sizes, detectors = sorted(rows["m"].unique()), list(rows["detector"].unique())
     ticks = spaced(sorted(rows["level"].unique()))
-    with styled():
+    with rc_context(STYLE):
         figure, axes = subplots(len(sizes), shared=True)
         for axis, m in zip(axes, sizes, strict=True):
             draw_alarms(axis, rows[rows["m"] == m], detectors, by="level")
             axis.set_xticks(ticks, [f"{level:.3g}" for level in ticks])
             axis.set_title(f"m = {m}")
-        finish(
-            figure,
-            axes[0],
-            title=f"{family}: power against strength",
-            x=axis_label(rows),
-            y="share of runs that alarm",
-        )
+        finish(figure, f"{family}: power against strength", x=axis_label(rows), y="share of runs that alarm")
     return figure
 
 
@@ -116,7 +111,7 @@ def power_by_size(table: pd.DataFrame, conditions: Sequence[str]) -> Figure:
         raise ValueError(f"The table has no condition {', '.join(unknown) or 'that was asked for'}.")
     sizes, detectors = sorted(table["m"].unique()), list(table["detector"].unique())
     ticks = [math.exp(place) for place in spaced([math.log(m) for m in sizes])]
-    with styled():
+    with rc_context(STYLE):
         figure, axes = subplots(len(conditions), shared=True)
         for axis, condition in zip(axes, conditions, strict=True):
             axis.set_xscale("log")
@@ -124,13 +119,7 @@ def power_by_size(table: pd.DataFrame, conditions: Sequence[str]) -> Figure:
             axis.set_xticks(ticks, [f"{m:.0f}" for m in ticks])
             axis.set_xticks([], minor=True)
             axis.set_title(fill(condition, LETTERS))
-        finish(
-            figure,
-            axes[0],
-            title="Power against size of batch",
-            x="m, images in a batch",
-            y="share of runs that alarm",
-        )
+        finish(figure, "Power against size of batch", x="m, images in a batch", y="share of runs that alarm")
     return figure
 
 
@@ -150,7 +139,7 @@ def score_by_strength(table: pd.DataFrame, *, family: str = BLUR) -> Figure:
     rows = of_family(table, family)
     sizes, detectors = sorted(rows["m"].unique()), list(rows["detector"].unique())
     ticks = spaced(sorted(rows["level"].unique()))
-    with styled():
+    with rc_context(STYLE):
         figure, axes = subplots(len(detectors))
         for axis, detector in zip(axes, detectors, strict=True):
             for index, m in enumerate(sizes):
@@ -160,7 +149,7 @@ def score_by_strength(table: pd.DataFrame, *, family: str = BLUR) -> Figure:
             axis.set_title(fill(detector, LETTERS))
             axis.locator_params(axis="y", nbins=5)
             axis.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-        finish(figure, axes[0], f"{family}: score against strength", x=axis_label(rows), y="mean score")
+        finish(figure, f"{family}: score against strength", x=axis_label(rows), y="mean score")
     return figure
 
 
@@ -175,7 +164,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         name: Of both files, without an ending.
     """
     files = {}
-    with styled():
+    with rc_context(STYLE):
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
             stream = io.BytesIO()
             figure.savefig(stream, format=ending, dpi=DPI, metadata=metadata)
@@ -212,13 +201,13 @@ def subplots(count: int, *, shared: bool = False) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
-def finish(figure: Figure, of: Axes, title: str, *, x: str, y: str) -> None:
-    """Add the title, the names of the axes, and the legend of one subplot as that of all."""
+def finish(figure: Figure, title: str, *, x: str, y: str) -> None:
+    """Add the title, the names of the axes, and the legend of the first subplot as that of all."""
     figure.suptitle(title)
     for axis in figure.axes:
         axis.set_xlabel(fill(x, LETTERS))  # one below all of them would stand in the legend's place
     figure.supylabel(y)
-    handles, labels = of.get_legend_handles_labels()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
     # The line of alpha comes last; matplotlib lists lines before error bars.
     entries = sorted(zip(labels, handles, strict=True), key=lambda entry: entry[0] == ALPHA_LABEL)
     labels, handles = [label for label, _ in entries], [handle for _, handle in entries]

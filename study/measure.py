@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import pandas as pd
 import torch
@@ -60,12 +60,9 @@ class Split:
 Test = Callable[[Split, Outputs], tuple[float, float]]
 
 
-def mmd_test(kernel: CollectionName) -> Test:
-    def test(split: Split, batch: Outputs) -> tuple[float, float]:
-        result = mmd_permutation_test(split.fitted, batch.features, kernel=kernel)
-        return result.score, result.p_value
-
-    return test
+def mmd_test(split: Split, batch: Outputs, *, kernel: CollectionName) -> tuple[float, float]:
+    result = mmd_permutation_test(split.fitted, batch.features, kernel=kernel)
+    return result.score, result.p_value
 
 
 def softmax_ks_test(split: Split, batch: Outputs) -> tuple[float, float]:
@@ -102,10 +99,10 @@ def torchdrift_ks_test(split: Split, batch: Outputs) -> tuple[float, float]:
 
 
 DETECTORS: Mapping[str, Test] = {
-    "MMD, aggregate": mmd_test("aggregate"),
-    "MMD, gaussian": mmd_test("gaussian"),
-    "MMD, exponential": mmd_test("exponential"),
-    "MMD, rational quadratic": mmd_test("rational_quadratic"),
+    "MMD, aggregate": partial(mmd_test, kernel="aggregate"),
+    "MMD, gaussian": partial(mmd_test, kernel="gaussian"),
+    "MMD, exponential": partial(mmd_test, kernel="exponential"),
+    "MMD, rational quadratic": partial(mmd_test, kernel="rational_quadratic"),
     "KS": softmax_ks_test,
     "label shift": predicted_label_test,
     "TorchDrift MMD": torchdrift_mmd_test,
@@ -119,11 +116,8 @@ def split_samples(
 ) -> Split:
     """Deal out the held-out images of the first condition to lengthscale, reference and batches of a run."""
     sharp = conditions[0].outputs
-    size = len(sharp.features)
-    fixed = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
-    lengthscale, others = fixed.split(
-        [round(LENGTHSCALE_SHARE * size), size - round(LENGTHSCALE_SHARE * size)]
-    )
+    fixed = torch.randperm(len(sharp.features), generator=torch.Generator().manual_seed(seed))
+    lengthscale, others = fixed.tensor_split([round(LENGTHSCALE_SHARE * len(fixed))])
     generator = torch.Generator().manual_seed(seed + 1 + run)
     others = others[torch.randperm(len(others), generator=generator)]
     batches = [
@@ -161,19 +155,16 @@ def measure(
         progress: Whether to show a progress bar.
     """
     splits = [split_samples(conditions, sizes=sizes, n=n, run=run, seed=seed) for run in range(runs)]
-    names = [condition.name for condition in conditions]
-    enough = [min(len(split.batches[index].features) for split in splits) for index in range(len(names))]
+    places = {condition.name: index for index, condition in enumerate(conditions)}
+    enough = [min(len(split.batches[index].features) for split in splits) for index in range(len(conditions))]
     fast = [name for name in DETECTORS if name not in SLOW]
     # The slow ones first, so that no core waits for the last of them at the end.
     tasks = [
-        delayed(run_tests)(split, {names[index]: index}, enough, sizes, SLOW)
+        delayed(run_tests)(split, {condition.name: index}, enough, sizes, SLOW)
         for split in splits[:slow_runs]
-        for index in range(len(conditions))
+        for index, condition in enumerate(conditions)
     ]
-    tasks += [
-        delayed(run_tests)(split, {name: index for index, name in enumerate(names)}, enough, sizes, fast)
-        for split in splits
-    ]
+    tasks += [delayed(run_tests)(split, places, enough, sizes, fast) for split in splits]
     rows = list[dict[str, object]]()
     with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         # TorchDrift's test leaks memory; a worker that has grown by it is replaced, and joblib says so.
@@ -182,7 +173,7 @@ def measure(
         for part in followed(found, "tests", len(tasks), progress=progress):
             rows += part
     order = ["condition", "detector", "m", "run"]
-    return pd.DataFrame(rows).sort_values(order, key=in_order(names), ignore_index=True)
+    return pd.DataFrame(rows).sort_values(order, key=in_order(list(places)), ignore_index=True)
 
 
 def in_order(conditions: Sequence[str]) -> Callable[[pd.Series], pd.Series]:
@@ -213,7 +204,7 @@ def run_tests(
 def timed_tests(
     split: Split, batch: Outputs, m: int, detectors: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, float]]]:
-    part = batch.take(torch.arange(m))
+    part = batch.take(slice(m))
     for detector in detectors:
         start = time.perf_counter()
         score, p_value = DETECTORS[detector](split, part)

@@ -24,35 +24,21 @@ def shown_condition(conditions: Sequence[Condition]) -> int:
 
 
 class Plane:
-    """Reference and batch of one condition and run, and their embeddings by name of reduction."""
+    """Reference and batch of one condition and run, as their embeddings show them."""
 
     def __init__(self, split: Split, place: int, m: int, seed: int) -> None:
-        self.reference = split.reference.take(
-            torch.arange(min(SHOWN_OF_REFERENCE, len(split.reference.features)))
-        )
-        self.batch = split.batches[place].take(torch.arange(min(m, len(split.batches[place].features))))
+        reference = split.reference.take(slice(SHOWN_OF_REFERENCE))
+        batch = split.batches[place].take(slice(m))
         self.seed = seed
-        self.is_batch = torch.arange(len(self.reference.features) + len(self.batch.features)) >= len(
-            self.reference.features
-        )
-
-    @property
-    def features(self) -> Tensor:
-        """Features of both, shape (N, d)."""
-        return torch.cat([self.reference.features, self.batch.features])
-
-    @property
-    def probabilities(self) -> Tensor:
-        """Softmax outputs of both, shape (N, K)."""
-        return torch.cat([self.reference.probabilities, self.batch.probabilities])
+        self.features = torch.cat([reference.features, batch.features])  # (N, d)
+        self.probabilities = torch.cat([reference.probabilities, batch.probabilities])  # (N, K)
+        self.is_batch = torch.arange(len(self.features)) >= len(reference.features)  # (N,)
 
 
-def reduction_panels(
-    plane: Plane, names: Sequence[str], *, progress: bool
-) -> tuple[list[Panel], dict[str, Quality]]:
+def reduction_panels(plane: Plane, names: Sequence[str]) -> tuple[list[Panel], dict[str, Quality]]:
     """Return a panel for each reduction, with the p-value of a test in that plane; and how good each is."""
     panels, qualities = list[Panel](), dict[str, Quality]()
-    for name in followed(names, "reductions", len(names), progress=progress):
+    for name in followed(names, "reductions", len(names)):
         embedded = embed(name, plane.features, plane.seed)
         qualities[name] = quality(plane.features, embedded, plane.is_batch)
         p_value = two_sample_p_value(embedded, plane.is_batch, plane.seed)
@@ -63,12 +49,8 @@ def reduction_panels(
 def detector_panels(plane: Plane, tests: pd.DataFrame, condition: str, reduction: str) -> list[Panel]:
     """Return a panel for each detector: what it looks at in two dimensions, and the p-value of the first run.
 
-    Args:
-        plane: Reference and batch.
-        tests: The result of `measure`.
-        condition: The name of the condition.
-        reduction: Name of the reduction of the features. Of softmax outputs, which lie in corners, PCA of
-            their logarithms is shown.
+    Features are shown by the reduction; softmax outputs, which lie in corners, by PCA of their logarithms.
+    `tests` is the result of `measure`.
     """
     first = tests[(tests["condition"] == condition) & (tests["run"] == 0)]
     largest = first[first["m"] == first["m"].max()].set_index("detector")["p_value"]
@@ -81,8 +63,3 @@ def detector_panels(plane: Plane, tests: pd.DataFrame, condition: str, reduction
         for name in DETECTORS
         if name in largest.index
     ]
-
-
-def best_reduction(qualities: Mapping[str, Quality]) -> str:
-    """Return the reduction with the best separation, and of equals the one with the best trustworthiness."""
-    return max(qualities, key=lambda name: (qualities[name].separation, qualities[name].trustworthiness))

@@ -8,14 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from sklearn.decomposition import PCA
-from sklearn.manifold import (
-    MDS,
-    TSNE,
-    Isomap,
-    LocallyLinearEmbedding,
-    SpectralEmbedding,
-    trustworthiness,
-)
+from sklearn.manifold import MDS, TSNE, Isomap, LocallyLinearEmbedding, SpectralEmbedding, trustworthiness
 from torch import Tensor
 
 from drift.errors import (
@@ -49,33 +42,6 @@ class Estimator(Protocol):
         """Return the points (N, d) in two dimensions, (N, 2)."""
 
 
-def make_isomap(n: int, _seed: int) -> Estimator:
-    estimator: Estimator = Isomap(n_components=2, n_neighbors=graph_neighbours(n))
-    return estimator
-
-
-def make_locally_linear(n: int, seed: int) -> Estimator:
-    # The dense solver: the sparse one gives up where equal points make the matrix singular.
-    estimator: Estimator = LocallyLinearEmbedding(
-        n_components=2, n_neighbors=graph_neighbours(n), eigen_solver="dense", random_state=seed
-    )
-    return estimator
-
-
-def make_spectral(n: int, seed: int) -> Estimator:
-    estimator: Estimator = SpectralEmbedding(
-        n_components=2, affinity="nearest_neighbors", n_neighbors=graph_neighbours(n), random_state=seed
-    )
-    return estimator
-
-
-def make_tsne(n: int, seed: int) -> Estimator:
-    estimator: Estimator = TSNE(
-        n_components=2, perplexity=min(PERPLEXITY, (n - 1) / 3), init="pca", random_state=seed
-    )
-    return estimator
-
-
 def make_umap(n: int, seed: int) -> Estimator:
     from umap import UMAP  # an extra, which most installations are without
 
@@ -97,11 +63,18 @@ def graph_neighbours(n: int) -> int:
 # Each by the name that is shown, as a function of the number of points and a seed.
 REDUCTIONS: Mapping[str, Callable[[int, int], Estimator]] = {
     "PCA": lambda _n, seed: PCA(n_components=2, random_state=seed),
-    "Isomap": make_isomap,
-    "locally linear embedding": make_locally_linear,
+    "Isomap": lambda n, _seed: Isomap(n_components=2, n_neighbors=graph_neighbours(n)),
+    # The dense solver: the sparse one gives up where equal points make the matrix singular.
+    "locally linear embedding": lambda n, seed: LocallyLinearEmbedding(
+        n_components=2, n_neighbors=graph_neighbours(n), eigen_solver="dense", random_state=seed
+    ),
     "MDS": lambda _n, seed: MDS(n_components=2, init="classical_mds", n_init=1, random_state=seed),
-    "spectral embedding": make_spectral,
-    "t-SNE": make_tsne,
+    "spectral embedding": lambda n, seed: SpectralEmbedding(
+        n_components=2, affinity="nearest_neighbors", n_neighbors=graph_neighbours(n), random_state=seed
+    ),
+    "t-SNE": lambda n, seed: TSNE(
+        n_components=2, perplexity=min(PERPLEXITY, (n - 1) / 3), init="pca", random_state=seed
+    ),
     "UMAP": make_umap,
 }
 # The module that a reduction needs beside scikit-learn, and the package to install for it.
@@ -127,6 +100,11 @@ def available() -> tuple[list[str], list[str]]:
     """Return the reductions that can be used, and those left out because their package is not installed."""
     left_out = [name for name, (module, _) in EXTRAS.items() if find_spec(module) is None]
     return [name for name in REDUCTIONS if name not in left_out], left_out
+
+
+def best_reduction(qualities: Mapping[str, Quality]) -> str:
+    """Return the reduction with the best separation, and of equals the one with the best trustworthiness."""
+    return max(qualities, key=lambda name: (qualities[name].separation, qualities[name].trustworthiness))
 
 
 def embed(name: str, features: Tensor, seed: int) -> Tensor:
@@ -202,11 +180,8 @@ def separation(embedded: Tensor, is_batch: Tensor) -> float:
 
     A neighbour counts the more, the smaller its sample, and the mean is of each sample for itself, so that a
     large sample does not win by its size. A point is no neighbour of itself; points as far away as the last
-    neighbour are neighbours too, so that the order of equal points does not matter.
-
-    Args:
-        embedded: Points, shape (N, 2).
-        is_batch: Whether each is of the batch, shape (N,), bool; at least two are, and two are not.
+    neighbour are neighbours too, so that the order of equal points does not matter. The arguments are those
+    of `quality`.
 
     Source:
         Schilling, Multivariate Two-Sample Tests Based on Nearest Neighbors, JASA 81 (1986); as the chance

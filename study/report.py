@@ -62,7 +62,7 @@ def write(study: Study, out: Path) -> list[str]:
         known = {
             "study": study,
             "pivots": {m: pivot(study.table, m, p_value_and_alarms) for m in sizes},
-            "scores": {m: pivot(study.table, m, score) for m in sizes},
+            "scores": {m: pivot(study.table, m, lambda row: f"{row['score']:.4f}") for m in sizes},
             "seconds": seconds(study.table),
             "pictures": {
                 name: base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
@@ -95,16 +95,10 @@ def pivot(table: pd.DataFrame, m: int, cell: Callable[[pd.Series], str]) -> pd.D
 
 
 def p_value_and_alarms(row: pd.Series) -> str:
-    return f"{shown(row['p_value'])} ({row['alarms']:.0%})"
-
-
-def score(row: pd.Series) -> str:
-    return f"{row['score']:.4f}"
-
-
-def shown(p_value: float) -> str:
-    """Return a p-value as people read it; that of TorchDrift's MMD can be zero, which no p-value is."""
-    return "0" if p_value == 0 else "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
+    """Return both as people read them; TorchDrift's MMD can give zero, which no p-value is."""
+    p_value = row["p_value"]
+    shown = "0" if p_value == 0 else "< 0.001" if p_value < 0.0005 else f"{p_value:.3f}"
+    return f"{shown} ({row['alarms']:.0%})"
 
 
 def seconds(table: pd.DataFrame) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def predictor(classifier: Classifier) -> Predict:
 
 
 def held_out(
-    paths: Sequence[Path], data_folder: Path, classifier: Classifier, *, progress: bool
+    paths: Sequence[Path], data_folder: Path, classifier: Classifier
 ) -> tuple[Tensor, Tensor | None, str, list[str]]:
     """Return images (N, C, H, W) that the model has not seen in training, their labels, source and remarks.
 
@@ -40,7 +40,7 @@ def held_out(
         UnreadableSamplesError: There are no paths, and the model's data set is not known or out of reach.
     """
     if paths:
-        seen = embed_images(paths, classifier, progress=progress)
+        seen = embed_images(paths, classifier, progress=True)
         remarks = ["The labels of these images: classes are those that the model takes them for."]
         return seen.inputs, None, ", ".join(map(str, paths)), remarks + unusable(seen)
     try:
@@ -82,7 +82,6 @@ def foreign_images(
     *,
     count: int,
     seed: int,
-    progress: bool,
 ) -> tuple[list[Foreign], list[str]]:
     """Return sets of images of something else, as the model takes them, and remarks on those left out.
 
@@ -90,16 +89,14 @@ def foreign_images(
         UnreadableSamplesError: They cannot be used, or have the name of another condition.
     """
     drawn, _ = letters(
-        lambda image: classifier.preparation.prepare(image).pixels,
-        count=max(LETTERS, count),
-        seed=seed,
+        lambda image: classifier.preparation.prepare(image).pixels, count=max(LETTERS, count), seed=seed
     )
     sets, remarks = list[Foreign](), list[str]()
     if paths:
         name = name or ", ".join(path.stem for path in paths)
         if name in RESERVED_NAMES:
             raise UnreadableSamplesError(f"{name!r} is another condition's name. Give one with --ood-name.")
-        seen = embed_images(paths, classifier, progress=progress)
+        seen = embed_images(paths, classifier, progress=True)
         sets.append(Foreign(name, thinned(seen.inputs)))
         remarks += unusable(seen)
     else:

@@ -1,10 +1,6 @@
 """The style of the figures: lines that differ by more than colour, and no setting of the user's own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-
-import matplotlib as mpl
 
 # Okabe & Ito, Color Universal Design (2008), with grey in place of its yellow, which is faint on white, and
 # with a brown. The first are the easiest to tell apart.
@@ -42,13 +38,6 @@ STYLE: Any = {  # matplotlib's type for this lists the name of every setting
     "svg.fonttype": "path",  # letters look the same where the font is not installed
     "svg.hashsalt": "drift study",  # instead of a random one
 }
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """Draw as this module says, whatever the user's own settings are."""
-    with mpl.rc_context(STYLE):
-        yield
 
 
 def line_style(index: int) -> dict[str, Any]:
