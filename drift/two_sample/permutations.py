@@ -78,10 +78,7 @@ class PermutationBank:
         orders, of_batch = self.orders[:count, :width], self.of_batch[m, :count].long()
         kept = torch.arange(width) < (m - of_batch)[:, None]  # (count, width)
         columns = torch.from_numpy(orders.numpy()[kept.numpy()])  # torch's indexing takes ten times as long
-        starts = torch.zeros(count + 1, dtype=torch.int32)
-        torch.cumsum(m - of_batch, dim=0, out=starts[1:])
-        ones = torch.ones(len(columns), dtype=torch.float64)
-        prefix = torch.sparse_csr_tensor(starts, columns, ones, size=(count, n), check_invariants=False)
+        prefix = sparse_ones(columns, m - of_batch, n)
         chosen = random_subsets(of_batch.numpy(), m, np.random.default_rng([self.seed, m]))
         return Permutations(orders, kept, prefix, torch.from_numpy(chosen).double())
 
@@ -135,6 +132,15 @@ class ReferenceParts:
     n: int
     within: Tensor
     with_all: Tensor
+
+
+def sparse_ones(columns: Tensor, counts: Tensor, width: int) -> Tensor:
+    """Return a sparse matrix, float64, of ones, from their columns, row by row, and how many each row has."""
+    starts = torch.zeros(len(counts) + 1, dtype=torch.int32)
+    torch.cumsum(counts, dim=0, out=starts[1:])
+    ones = torch.ones(len(columns), dtype=torch.float64)
+    size = len(counts), width
+    return torch.sparse_csr_tensor(starts, columns.int(), ones, size=size, check_invariants=False)
 
 
 def random_subsets(
