@@ -202,7 +202,7 @@ def pooled_statistics(
     advance: Callable[[], object],
 ) -> Tensor:
     """Return T of each batch and of its permutations, shape (T, 1 + B), int64."""
-    of_reference = permutations.of_reference(reference.sums[kernel])
+    in_reference, with_reference = permutations.of_reference(reference.sums[kernel])
     prefix, chosen = permutations.prefix.to_dense(), permutations.chosen.T.contiguous()  # (B, n), (m, B)
     parts = []
     for start in range(0, len(points), BLOCK):
@@ -220,11 +220,11 @@ def pooled_statistics(
         within.diagonal(dim1=1, dim2=2).zero_()
         row_sums = from_reference[rows] + within.sum(dim=2)
         crossing = torch.stack([from_prefix[own].mul_(chosen).sum(dim=0) for own in rows])
-        q = of_reference.within + 2 * crossing + sums_within(within)
-        s = of_reference.with_all + touched + row_sums @ chosen
+        q = in_reference + 2 * crossing + sums_within(within)
+        s = with_reference + touched + row_sums @ chosen
         q = torch.cat([within.sum(dim=(1, 2))[:, None], q], dim=1)
         s = torch.cat([row_sums.sum(dim=1, keepdim=True), s], dim=1)
-        statistics.append(statistic(q, s, of_reference.n, m))
+        statistics.append(statistic(q, s, len(reference), m))
         for _ in rows:
             advance()
     return torch.cat(statistics)
