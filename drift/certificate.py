@@ -9,13 +9,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class AlarmRate:
-    """How many batches raised an alarm, with its Wilson interval.
-
-    Attributes:
-        rate: Share of the batches.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-    """
+    """Share of batches that raised an alarm, with the lower and the upper end of its 95 % Wilson interval."""
 
     rate: float
     low: float

@@ -19,7 +19,7 @@ from drift.progress import steps
 from drift.reference import Reference
 from drift.two_sample.kernels import CollectionName, Kernel, Points
 from drift.two_sample.mmd import DEFAULT_KERNEL, check_features, statistic
-from drift.two_sample.permutations import Permutations
+from drift.two_sample.permutations import Permutations, sparse_ones
 from drift.two_sample.results import check_alpha, combined_p_value, count_at_least
 
 SIZES = (16, 64, 256)
@@ -71,17 +71,18 @@ def certify(
     alphas = [alpha for alpha in ALPHAS if alpha >= 1 / (n_permutations + 1)]
     measured = measurable(sizes, len(held_out), reference.max_batch)
     blurred = None if blur is None else cache(blur)
+    measure = partial(pooled_p_values, reference, kernel=kernel, progress=progress)
     false_alarms, blurs = list[FalseAlarms](), list[SmallestBlur]()
     for m in measured:
         batches = draw_batches(len(held_out), m, n_batches, seed)
-        p_values = pooled_p_values(reference, held_out, batches, kernel=kernel, progress=progress)
+        p_values = measure(held_out, batches)
         n_disjoint = len(held_out) // m
         false_alarms += [FalseAlarms(m, alpha, n_disjoint, alarm_rate(p_values, alpha)) for alpha in alphas]
         if blurred:
             few = batches[:N_BLURRED_BATCHES]
             # A blur that smaller batches show, larger ones show too.
             tried = SIGMAS[: SIGMAS.index(blurs[-1].sigma) + 1] if blurs and blurs[-1].sigma else SIGMAS
-            blurs.append(smallest_blur(reference, blurred, few, tried, kernel=kernel, progress=progress))
+            blurs.append(smallest_blur(measure, blurred, few, tried))
     return Certificate(
         kernel=kernel,
         n_held_out=len(held_out),
@@ -121,22 +122,13 @@ def alarm_rate(p_values: Tensor, alpha: float) -> AlarmRate:
 
 
 def smallest_blur(
-    reference: Reference,
-    blurred: Blur,
-    batches: Tensor,
-    sigmas: Sequence[float],
-    *,
-    kernel: CollectionName,
-    progress: bool,
+    measure: Callable[..., Tensor], blurred: Blur, batches: Tensor, sigmas: Sequence[float]
 ) -> SmallestBlur:
     """Return the smallest blur that is found, by bisection: the stronger a blur, the more often it is."""
 
     @cache
     def alarms(sigma: float) -> AlarmRate:
-        p_values = pooled_p_values(
-            reference, blurred(sigma), batches, kernel=kernel, progress=progress, label=f"blur {sigma:g}, "
-        )
-        return alarm_rate(p_values, POWER_ALPHA)
+        return alarm_rate(measure(blurred(sigma), batches, label=f"blur {sigma:g}, "), POWER_ALPHA)
 
     place = bisect.bisect_left(sigmas, True, key=lambda sigma: alarms(sigma).rate >= POWER)
     sigma = sigmas[place] if place < len(sigmas) else None
@@ -155,12 +147,9 @@ def pooled_p_values(
     """Return the p-value of each of many batches from one pool, shape (T,): those of `mmd_permutation_test`.
 
     Args:
-        reference: What they are compared with.
         pool: Features of all samples, shape (N, d).
         batches: Which samples are in each batch, shape (T, m), int64, 2 ≤ m ≤ reference.max_batch.
-        kernel: The kernel of the test.
-        progress: Whether to show a progress bar.
-        label: What to call it there.
+        label: What the progress bar says before the size of the batches.
 
     Raises:
         DriftError: As `mmd_permutation_test`.
@@ -213,7 +202,7 @@ def pooled_statistics(
     advance: Callable[[], object],
 ) -> Tensor:
     """Return T of each batch and of its permutations, shape (T, 1 + B), int64."""
-    of_reference = permutations.of_reference(reference.sums[kernel])
+    in_reference, with_reference = permutations.of_reference(reference.sums[kernel])
     prefix, chosen = permutations.prefix.to_dense(), permutations.chosen.T.contiguous()  # (B, n), (m, B)
     parts = []
     for start in range(0, len(points), BLOCK):
@@ -221,7 +210,9 @@ def pooled_statistics(
         across = kernel(squared, overwrite=True)
         parts.append((across.sum(dim=0), across.T @ prefix.T))
     from_reference, from_prefix = (torch.cat(part) for part in zip(*parts, strict=True))  # (N,), (N, B)
-    touching = sparse_ones(batches.sort().values, len(points)) @ from_prefix  # (T, B)
+    count, m = batches.shape
+    members = sparse_ones(batches.sort().values.flatten(), torch.full((count,), m), len(points))  # (T, N)
+    touching = members @ from_prefix  # (T, B)
     statistics = []
     for rows, touched in zip(batches.split(TOGETHER), touching.split(TOGETHER), strict=True):
         within = torch.stack([points[own].squared_distances(points[own]) for own in rows])
@@ -229,11 +220,11 @@ def pooled_statistics(
         within.diagonal(dim1=1, dim2=2).zero_()
         row_sums = from_reference[rows] + within.sum(dim=2)
         crossing = torch.stack([from_prefix[own].mul_(chosen).sum(dim=0) for own in rows])
-        q = of_reference.within + 2 * crossing + sums_within(within)
-        s = of_reference.with_all + touched + row_sums @ chosen
+        q = in_reference + 2 * crossing + sums_within(within)
+        s = with_reference + touched + row_sums @ chosen
         q = torch.cat([within.sum(dim=(1, 2))[:, None], q], dim=1)
         s = torch.cat([row_sums.sum(dim=1, keepdim=True), s], dim=1)
-        statistics.append(statistic(q, s, of_reference.n, batches.shape[1]))
+        statistics.append(statistic(q, s, len(reference), m))
         for _ in rows:
             advance()
     return torch.cat(statistics)
@@ -242,11 +233,8 @@ def pooled_statistics(
 def sums_within(chosen: Tensor) -> Callable[[Tensor], Tensor]:
     """Return a function from kernel values to their sums over the rows that each permutation takes.
 
-    The values are those within T batches of m, shape (T, m, m), with a diagonal of zeros; the sums have the
-    shape (T, B).
-
-    Args:
-        chosen: The rows of a batch that each permutation takes, shape (B, m).
+    These rows are `chosen`, shape (B, m). The values are those within T batches of m, shape (T, m, m), with a
+    diagonal of zeros; the sums have the shape (T, B).
     """
     m, sizes = chosen.shape[1], chosen.sum(dim=1)
     if (sizes * (sizes - 1)).sum() > 2 * MOST_PAIRS:
@@ -256,13 +244,6 @@ def sums_within(chosen: Tensor) -> Callable[[Tensor], Tensor]:
     pairs = above.flatten().nonzero().flatten()  # (P,)
     places = torch.empty(m, m, dtype=torch.int32).masked_scatter_(above, torch.arange(len(pairs)).int())
     taken = [rows.nonzero().flatten() for rows in chosen]
-    listed = sparse_ones([places[own][:, own][above[: len(own), : len(own)]] for own in taken], len(pairs))
+    columns = torch.cat([places[own][:, own][above[: len(own), : len(own)]] for own in taken])
+    listed = sparse_ones(columns, (sizes * (sizes - 1) / 2).int(), len(pairs))
     return lambda within: 2 * (listed @ within.flatten(1).index_select(1, pairs).T.contiguous()).T
-
-
-def sparse_ones(rows: Sequence[Tensor] | Tensor, width: int) -> Tensor:
-    """Return a sparse matrix, float64, of ones in some columns of each row, in ascending order."""
-    columns = torch.cat(tuple(rows)).int()
-    starts = torch.tensor([0, *map(len, rows)]).cumsum(dim=0).int()
-    ones = torch.ones(len(columns), dtype=torch.float64)
-    return torch.sparse_csr_tensor(starts, columns, ones, size=(len(rows), width), check_invariants=False)

@@ -13,11 +13,7 @@ TOLERANCE = 0.01  # a sum of a thousand softmax outputs in bfloat16 is off by le
 
 
 def check_reference_sample(features: Tensor, probabilities: Tensor) -> None:
-    """Refuse a sample that no reference can be made of.
-
-    Raises:
-        DriftError: As `Reference.fit`.
-    """
+    """Refuse a sample that no reference can be made of, with the errors of `Reference.fit`."""
     fit_together = probabilities.ndim == 2 and len(probabilities) == len(features)
     if features.ndim != 2 or len(features) < 2 or features.shape[1] < 1 or not fit_together:
         raise FeatureShapeError(
@@ -29,11 +25,7 @@ def check_reference_sample(features: Tensor, probabilities: Tensor) -> None:
 
 
 def check_lengthscale_sample(sample: Tensor, features: Tensor) -> None:
-    """Refuse a sample that gives no lengthscale for a reference of these features.
-
-    Raises:
-        DriftError: As `Reference.fit`.
-    """
+    """Refuse a sample that gives no lengthscale for these features, with the errors of `Reference.fit`."""
     if sample.ndim != 2 or len(sample) < 2 or sample.shape[1:] != features.shape[1:]:
         raise FeatureShapeError(
             f"The lengthscale sample is {tuple(sample.shape)}; it must be (k, {features.shape[-1]}), with k "

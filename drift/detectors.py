@@ -119,12 +119,9 @@ class MMDDetector(SavableDetector):
 
     def get_extra_state(self) -> Tensor:
         """Return the reference as the bytes of its file, or no bytes before it is fitted."""
-        data = b"" if self.reference is None else self.reference.to_bytes()
-        return (
-            torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            if data
-            else torch.empty(0, dtype=torch.uint8)
-        )
+        if self.reference is None:
+            return torch.empty(0, dtype=torch.uint8)
+        return torch.frombuffer(bytearray(self.reference.to_bytes()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take the reference from the bytes of a file.

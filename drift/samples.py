@@ -21,7 +21,6 @@ NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
 GZIP_MAGIC = b"\x1f\x8b"
 IDX_UINT8_MAGIC = b"\0\0\x08"
-FEATURES_FORM = "(samples, features) of floating-point numbers"
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ def features_in(path: Path) -> tuple[Tensor, Tensor | None] | None:
 def as_matrix(path: Path, array: Array) -> Tensor:
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
         raise UnreadableSamplesError(
-            f"{path} holds {array.dtype} of shape {array.shape}. Features are {FEATURES_FORM}; images "
-            "are uint8."
+            f"{path} holds {array.dtype} of shape {array.shape}. Features are (samples, features) of "
+            "floating-point numbers; images are uint8."
         )
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)

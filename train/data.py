@@ -102,9 +102,7 @@ def load_mnist(choice: Choice, folder: Path) -> MnistSplits:
 
 
 def load_by_name(name: str, folder: Path) -> MnistSplits:
-    """Return the data set of a name, as a model's metadata has it.
-
-    What it holds out is then held out from that model.
+    """Return the data set of a name in a model's metadata; what it holds out is held out from that model.
 
     Raises:
         DatasetUnavailableError: There is none of this name, or it cannot be had.
@@ -117,7 +115,10 @@ def load_by_name(name: str, folder: Path) -> MnistSplits:
 
 
 def full_mnist(folder: Path) -> MnistSplits:
-    train_split, test_split = (fetch_mnist_split(folder, train=train) for train in (True, False))
+    train_split, test_split = (
+        fetch("MNIST", folder, train=train, otherwise="train with --dataset embedded")
+        for train in (True, False)
+    )
     train, validation = train_split.split(5_000)
     test, reference = test_split.split(2_000, stratify=False)
     return MnistSplits(FULL, train, validation, reference, test)
@@ -132,10 +133,6 @@ def embedded_mnist() -> MnistSplits:
     train, validation = rest.split(300)
     test, reference = held_out.split(1_000, stratify=False)
     return MnistSplits(EMBEDDED, train, validation, reference, test)
-
-
-def fetch_mnist_split(folder: Path, *, train: bool) -> Digits:
-    return fetch("MNIST", folder, train=train, otherwise="train with --dataset embedded")
 
 
 def fetch_fashion_mnist(folder: Path) -> Tensor:
@@ -158,8 +155,6 @@ def fetch(name: str, folder: Path, *, train: bool, otherwise: str) -> Digits:
 
     Args:
         name: Torchvision's name of the data set.
-        folder: Where torchvision keeps data sets.
-        train: Whether it is the training split, and not the test split.
         otherwise: What else the reader of an error can do.
 
     Raises:

@@ -11,14 +11,7 @@ TrainingError
 
 
 class TrainingError(RuntimeError):
-    """A model that cannot be made.
-
-    Args:
-        *sentences: What was wrong and, where it is not the same for every caller, what would be right.
-    """
-
-    def __init__(self, *sentences: str) -> None:
-        super().__init__(*sentences)
+    """A model that cannot be made; its arguments are sentences: what was wrong, and what would be right."""
 
     def __str__(self) -> str:
         return " ".join(self.args)

@@ -139,9 +139,8 @@ def augmented(images: Tensor) -> Tensor:
 def evaluate(model: nn.Module, digits: Digits) -> tuple[float, float]:
     """Return the mean cross-entropy and the accuracy on some digits."""
     logits, _ = predict(model, digits.images)
-    return F.cross_entropy(logits, digits.labels).item(), (
-        logits.argmax(dim=1) == digits.labels
-    ).float().mean().item()
+    accuracy = (logits.argmax(dim=1) == digits.labels).float().mean().item()
+    return F.cross_entropy(logits, digits.labels).item(), accuracy
 
 
 @torch.inference_mode()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +57,11 @@ def publish(
             reference = reference(added.folder)
         if reference is not None:
             reference.save(added.folder / bundle.REFERENCE)
-        added.metadata.update(dict[str, Any](metadata) | bundle.checksums(added.folder) | provenance())
+        added.metadata.update(metadata)
+        added.metadata.update(bundle.checksums(added.folder))
+        added.metadata["torch"] = str(torch.__version__)  # a subclass of str that YAML cannot write
+        added.metadata["commit"] = commit()
+        added.metadata["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     return added.tag
 
 
@@ -78,14 +81,6 @@ def disk_space() -> Iterator[None]:
             f"There is no room for the model in {store.location()}, or in {tempfile.gettempdir()}, where it "
             "is made. Make some, or name other folders in BENTOML_HOME and TMPDIR. The store is as it was."
         ) from error
-
-
-def provenance() -> dict[str, str]:
-    return {
-        "torch": str(torch.__version__),  # a subclass of str that YAML cannot write
-        "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def commit() -> str:

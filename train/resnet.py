@@ -56,19 +56,8 @@ class PhotographClassifier(nn.Module):
 
     def __init__(self, network: ResNet, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        body = nn.Sequential(
-            network.conv1,
-            network.bn1,
-            network.relu,
-            network.maxpool,
-            network.layer1,
-            network.layer2,
-            network.layer3,
-            network.layer4,
-            network.avgpool,
-            nn.Flatten(),
-        )
-        self.body = fuse(body.eval())
+        # All its children but the last, which is fc.
+        self.body = fuse(nn.Sequential(*list(network.children())[:-1], nn.Flatten()).eval())
         self.head = network.fc
         self.register_buffer("scale", 1 / (255 * torch.tensor(std)))
         self.register_buffer("shift", -torch.tensor(mean) / torch.tensor(std))
@@ -107,22 +96,16 @@ def load_network(arch: str, choice: str, *, seed: int) -> tuple[ResNet, Weights]
     if choice == RANDOM:
         return network.eval(), Weights(arch, f"random, seed {seed}", False, {})
     if choice == IMAGENET:
-        best = best_weights(arch)
+        best = get_model_weights(arch).DEFAULT
         network.load_state_dict(download(best))
-        accuracy = best.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
         known: Metadata = {
             "dataset": "ImageNet-1K",
-            "accuracy": accuracy,
+            "accuracy": best.meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100,
             "accuracy_on": "the validation images of ImageNet-1K, as torchvision reports it",
         }
         return network.eval(), Weights(arch, str(best), True, known)
     load_file(network, arch, Path(choice))
     return network.eval(), Weights(arch, f"the file {Path(choice).name}", True, {})
-
-
-def best_weights(arch: str) -> WeightsEnum:
-    best: WeightsEnum = get_model_weights(arch).DEFAULT
-    return best
 
 
 def download(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -204,7 +187,7 @@ def publish_resnet(network: ResNet, weights: Weights, images: Sequence[Path], *,
     Raises:
         DriftError: No reference can be fitted on the images.
     """
-    of_torchvision = best_weights(weights.arch)
+    of_torchvision: WeightsEnum = get_model_weights(weights.arch).DEFAULT
     transform = of_torchvision.transforms()
     (resize_size,), (crop_size,) = transform.resize_size, transform.crop_size
     model = PhotographClassifier(network, mean=transform.mean, std=transform.std)

@@ -75,10 +75,6 @@ class Kernel:
         raised = base.reciprocal_() if self.alpha == 1 else base.pow_(-self.alpha)
         return raised.mul_(UNIT).round_()
 
-    def times(self, multiple: float) -> "Kernel":
-        """Return the kernel with its lengthscale multiplied."""
-        return Kernel(self.name, self.lengthscale * multiple, self.alpha)
-
 
 def make_kernel(kernel: str | TorchDriftKernel, lengthscale: float) -> Kernel:
     """Return a kernel by its name, or as one of TorchDrift's.
@@ -104,7 +100,7 @@ def make_kernel(kernel: str | TorchDriftKernel, lengthscale: float) -> Kernel:
 
 def aggregate(lengthscale: float) -> tuple[Kernel, ...]:
     """Return the kernels of the aggregated test, the plain Gaussian first."""
-    return tuple(Kernel(name, lengthscale).times(multiple) for name in AGGREGATED for multiple in MULTIPLES)
+    return tuple(Kernel(name, lengthscale * multiple) for name in AGGREGATED for multiple in MULTIPLES)
 
 
 def median_distance(sample: Tensor) -> float:

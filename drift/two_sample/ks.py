@@ -69,11 +69,7 @@ def ks_distances(reference: Tensor, batch: Tensor) -> Tensor:
 
 
 def check_samples(reference: Tensor, batch: Tensor) -> None:
-    """Check that two samples can be compared.
-
-    Raises:
-        DriftError: As `ks_test`.
-    """
+    """Check that two samples can be compared, with the errors of `ks_test`."""
     matrices = reference.ndim == batch.ndim == 2
     if not matrices or reference.shape[1] != batch.shape[1] or batch.shape[1] < 1:
         raise FeatureShapeError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
@@ -94,24 +95,15 @@ def label_shift_test(
 
 
 def chi_squared(
-    counts: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    expected: np.ndarray[tuple[int], np.dtype[np.float64]],
-    n: int,
-    m: int,
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    counts: NDArray[np.int64], expected: NDArray[np.float64], n: int, m: int
+) -> NDArray[np.float64]:
     """Return χ² of tables whose second row is given; the first row is off by as much, the other way."""
-    squares: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = ((counts - expected) ** 2 / expected).sum(
-        axis=-1
-    )
+    squares: NDArray[np.float64] = ((counts - expected) ** 2 / expected).sum(axis=-1)
     return squares * (n + m) / n
 
 
 def check_classes(classes: Tensor, n_classes: int) -> None:
-    """Check that a tensor holds predicted classes.
-
-    Raises:
-        DriftError: As `label_shift_test`.
-    """
+    """Check that a tensor holds predicted classes, with the errors of `label_shift_test`."""
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         raise FeatureTypeError(f"Predicted classes are integers, not {classes.dtype}.")
     if classes.ndim != 1:

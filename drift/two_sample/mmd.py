@@ -26,7 +26,7 @@ from drift.errors import (
 )
 from drift.reference import Reference
 from drift.two_sample.kernels import UNIT, CollectionName, Kernel, Points
-from drift.two_sample.permutations import KernelSums, Permutations, ReferenceParts
+from drift.two_sample.permutations import KernelSums, Permutations
 from drift.two_sample.results import TwoSampleResult, combine
 
 DEFAULT_KERNEL: CollectionName = "aggregate"
@@ -72,6 +72,7 @@ def mmd_permutation_test(
     count = reference.check_count(n_permutations)
     points = as_points(reference, batch)
     permutations = reference.permutations(len(points), count)
+    chosen = permutations.chosen
     scores, statistics = [], []
     for member, across, within in kernel_values(kernels, reference, points):
         checkpoint()
@@ -79,16 +80,12 @@ def mmd_permutation_test(
         crossing, touching = crossing_sums(permutations, across)
         from_reference = across.sum(dim=0)
         scores.append(unbiased_mmd(sums, from_reference, within))
-        statistics.append(
-            permuted_statistics(
-                permutations.of_reference(sums),
-                permutations.chosen,
-                from_reference=from_reference,
-                within=within,
-                crossing=crossing,
-                touching=touching,
-            )
-        )
+        row_sums = from_reference + within.sum(dim=1)  # r of the batch, (m,)
+        in_batch = ((chosen @ within) * chosen).sum(dim=1)
+        in_reference, with_reference = permutations.of_reference(sums)
+        q = torch.cat([within.sum()[None], in_reference + 2 * crossing + in_batch])  # (1 + B,)
+        s = torch.cat([row_sums.sum()[None], with_reference + touching + chosen @ row_sums])
+        statistics.append(statistic(q, s, len(reference), len(points)))
     return combine(kernels, scores, torch.stack(statistics))
 
 
@@ -164,32 +161,6 @@ def sum_pairs(permutations: Permutations, across: Tensor) -> Tensor:
     return torch.zeros(len(permutations.chosen), dtype=torch.float64).index_add_(0, which, values)
 
 
-def permuted_statistics(
-    reference: ReferenceParts,
-    chosen: Tensor,
-    *,
-    from_reference: Tensor,
-    within: Tensor,
-    crossing: Tensor,
-    touching: Tensor,
-) -> Tensor:
-    """Return T of a batch of m and of each permutation, shape (1 + B,), int64.
-
-    Args:
-        reference: Kernel sums over each permutation's part of the reference.
-        chosen: The rows of the batch that each permutation takes, shape (B, m), float64.
-        from_reference: Sum of the kernel values of each row of the batch with the reference, shape (m,).
-        within: Kernel values within the batch, diagonal zero, shape (m, m).
-        crossing: Sum over each permutation's part of the reference and its part of the batch, shape (B,).
-        touching: Sum over each permutation's part of the reference and the whole batch, shape (B,).
-    """
-    row_sums = from_reference + within.sum(dim=1)  # r of the batch, (m,)
-    in_batch = ((chosen @ within) * chosen).sum(dim=1)
-    q = torch.cat([within.sum()[None], reference.within + 2 * crossing + in_batch])
-    s = torch.cat([row_sums.sum()[None], reference.with_all + touching + chosen @ row_sums])
-    return statistic(q, s, reference.n, len(within))
-
-
 def statistic(q: Tensor, s: Tensor, n: int, m: int) -> Tensor:
     """Return T of a reference of n and a batch of m, of the sums q and s, which are whole numbers."""
     return (n + m - 2) * q.long() - 2 * (m - 1) * s.long()
@@ -229,22 +200,21 @@ def witness(reference: Reference, batch: Tensor, *, kernel: Kernel | None = None
 
 
 def as_points(reference: Reference, batch: Tensor) -> Points:
-    """Return a batch as points around the reference's centre.
-
-    Raises:
-        DriftError: As `mmd_permutation_test`.
-    """
+    """Return a batch as points around the reference's centre, with the errors of `mmd_permutation_test`."""
     check_features(reference, batch)
-    check_size(reference, len(batch))
+    m = len(batch)
+    if m < 2:
+        raise BatchTooSmallError(f"A drift test needs a batch of at least 2 samples; this one has {m}.")
+    if m > reference.max_batch:
+        raise BatchTooLargeError(
+            f"The reference was fitted for batches of at most {reference.max_batch} samples; this one has "
+            f"{m}. Send it in parts, or fit a reference with a larger max_batch."
+        )
     return Points.of(batch.float(), reference.centre)
 
 
 def check_features(reference: Reference, features: Tensor) -> None:
-    """Check that features can be compared with the reference's.
-
-    Raises:
-        DriftError: As `mmd_permutation_test`.
-    """
+    """Check that features can be compared with the reference's, with the errors of `mmd_permutation_test`."""
     width = reference.features.shape[1]
     if features.ndim != 2 or features.shape[1] != width:
         raise FeatureShapeError(f"The batch must be (m, {width}) features; it is {tuple(features.shape)}.")
@@ -254,18 +224,3 @@ def check_features(reference: Reference, features: Tensor) -> None:
         )
     if not features.float().isfinite().all():
         raise NonFiniteFeaturesError("The batch holds NaN or infinite features: no distance to them exists.")
-
-
-def check_size(reference: Reference, m: int) -> None:
-    """Check that the reference has permutations for a size of batch.
-
-    Raises:
-        DriftError: As `mmd_permutation_test`.
-    """
-    if m < 2:
-        raise BatchTooSmallError(f"A drift test needs a batch of at least 2 samples; this one has {m}.")
-    if m > reference.max_batch:
-        raise BatchTooLargeError(
-            f"The reference was fitted for batches of at most {reference.max_batch} samples; this one has "
-            f"{m}. Send it in parts, or fit a reference with a larger max_batch."
-        )

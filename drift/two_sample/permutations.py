@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from drift.progress import followed
@@ -78,10 +79,7 @@ class PermutationBank:
         orders, of_batch = self.orders[:count, :width], self.of_batch[m, :count].long()
         kept = torch.arange(width) < (m - of_batch)[:, None]  # (count, width)
         columns = torch.from_numpy(orders.numpy()[kept.numpy()])  # torch's indexing takes ten times as long
-        starts = torch.zeros(count + 1, dtype=torch.int32)
-        torch.cumsum(m - of_batch, dim=0, out=starts[1:])
-        ones = torch.ones(len(columns), dtype=torch.float64)
-        prefix = torch.sparse_csr_tensor(starts, columns, ones, size=(count, n), check_invariants=False)
+        prefix = sparse_ones(columns, m - of_batch, n)
         chosen = random_subsets(of_batch.numpy(), m, np.random.default_rng([self.seed, m]))
         return Permutations(orders, kept, prefix, torch.from_numpy(chosen).double())
 
@@ -115,31 +113,26 @@ class Permutations:
     prefix: Tensor
     chosen: Tensor
 
-    def of_reference(self, sums: KernelSums) -> "ReferenceParts":
-        """Return the kernel sums over each permutation's part of the reference."""
+    def of_reference(self, sums: KernelSums) -> tuple[Tensor, Tensor]:
+        """Return the kernel sums over each permutation's part of the reference, in units of 2⁻²⁰.
+
+        Within the part, shape (B,), int64; and of the part with the whole reference, shape (B,), float64.
+        """
         count, width = self.kept.shape
         within = 2 * (sums.increments[:count, :width] * self.kept).sum(dim=1)
-        return ReferenceParts(len(sums.row_sums), within, self.prefix @ sums.row_sums)
+        return within, self.prefix @ sums.row_sums
 
 
-@dataclass(frozen=True)
-class ReferenceParts:
-    """Kernel sums over the part of the reference that each permutation calls the batch, in units of 2⁻²⁰.
-
-    Attributes:
-        n: Samples of the reference.
-        within: Within the part, shape (B,), int64.
-        with_all: Of the part with the whole reference, shape (B,), float64.
-    """
-
-    n: int
-    within: Tensor
-    with_all: Tensor
+def sparse_ones(columns: Tensor, counts: Tensor, width: int) -> Tensor:
+    """Return a sparse matrix, float64, of ones, from their columns, row by row, and how many each row has."""
+    starts = torch.zeros(len(counts) + 1, dtype=torch.int32)
+    torch.cumsum(counts, dim=0, out=starts[1:])
+    ones = torch.ones(len(columns), dtype=torch.float64)
+    size = len(counts), width
+    return torch.sparse_csr_tensor(starts, columns.int(), ones, size=size, check_invariants=False)
 
 
-def random_subsets(
-    sizes: np.ndarray[tuple[int], np.dtype[np.int64]], m: int, generator: np.random.Generator
-) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
+def random_subsets(sizes: NDArray[np.int64], m: int, generator: np.random.Generator) -> NDArray[np.bool_]:
     """Return a random subset of range(m) of each of some sizes, one a row, shape (len(sizes), m).
 
     Source:
