@@ -20,8 +20,8 @@ digit in the whole picture at once, and **now** is today's. *Warned* is the perc
 `warning`.
 
 The kinds are programs (`tests/support/pictures/kinds.py`). A test holds the service to 98 % of each kind of
-digits (95 % for the thinnest and the thickest pens, for tilts, outlines, a pen that runs dry, and pictures
-cropped to the ink), to 95 % of empty pictures, and to 85 % of pictures of something else.
+digits (95 % for the thinnest and the thickest pens, for tilts, outlines, a pen that runs dry, a frame of one
+pixel, and pictures cropped to the ink), to 95 % of empty pictures, and to 85 % of pictures of something else.
 
 With a model in the store, `.venv/bin/python -m tests.support.pictures` measures them again and writes this
 page.

@@ -23,6 +23,7 @@ LOWER = {
     "tilted by -15°",
     "a pen running dry",
     "hollow",
+    "a frame of one pixel",
     "cropped to the ink, 0 % margin",
 }
 BESIDE = 3 / PICTURES
