@@ -15,7 +15,7 @@ from typing import Any
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer  # the store's path has no public name
 from bentoml._internal.models import ModelStore  # nor has a store other than the default one
-from bentoml.exceptions import NotFound
+from bentoml.exceptions import BentoMLException, NotFound
 
 LABELS = {"project": "driftbento"}  # of every model that is this project's, whatever its name
 
@@ -64,14 +64,18 @@ def find(tag: str) -> StoredModel:
         NoSuchModelError: The store has none, or one that is not this project's.
         DamagedModelError: What the store says of it cannot be read.
     """
+    none = NoSuchModelError(f"The model store holds no {tag!r}.")
     try:
-        entry = bentoml.models.get(tag)
-    except (NotFound, ValueError) as error:  # the latter of names that cannot be
-        raise NoSuchModelError(f"The model store holds no {tag!r}.") from error
+        named = bentoml.Tag.from_taglike(tag)
+    except (BentoMLException, ValueError) as error:
+        raise none from error
+    try:
+        entry = bentoml.models.get(named)
+    except NotFound as error:
+        raise none from error
     except Exception as error:  # BentoML has no type for what it finds in files that are damaged
         raise DamagedModelError(
-            f"model.yaml of {tag.partition(':')[0]}, or the file that names its latest version, is missing "
-            "or damaged."
+            f"model.yaml of {named.name}, or the file that names its latest version, is missing or damaged."
         ) from error
     if not LABELS.items() <= dict(entry.info.labels).items():
         raise NoSuchModelError(f"The model store's {tag!r} was not made by this project.")
