@@ -174,13 +174,14 @@ def test_without_a_network_the_container_classifies_and_scores_drift(start, as_f
     """Nothing is fetched when it runs."""
     container = start("--network", "none")
     answers = []
-    for path, images in (("/classify", held_out.images[:10]), ("/drift", blurred)):
+    for path, images in (("/classify", held_out.images[:100]), ("/drift", blurred)):
         request = httpx.Request("POST", "http://any" + path, files=as_files(images))
         program = ("python", "-c", POST_INSIDE, path, request.headers["content-type"])
         answers.append(json.loads(inside(container, *program, stdin=request.read())))
 
     classified, scored = answers
-    assert [found["class_id"] for found in classified["results"]] == held_out.labels[:10].tolist()
+    pairs = zip(classified["results"], held_out.labels[:100].tolist(), strict=True)
+    assert sum(found["class_id"] == label for found, label in pairs) >= 95
     assert scored["is_drift"]
 
 
