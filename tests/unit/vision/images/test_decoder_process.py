@@ -21,7 +21,7 @@ from vision.images.decoder_process import DecoderProcess
 from vision.images.downscale import Downscale
 from vision.images.limits import ImageLimits
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LIMITS = ImageLimits()
 MANY_SECONDS = 60
 
