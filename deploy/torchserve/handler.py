@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vision import errors
+from deploy.torchserve.statuses import STATUSES, InvalidTopKError
 from vision.errors import Problem, UnsupportedTypeError
 from vision.images.decode import Pixels, decode_image
 from vision.images.limits import ImageLimits
@@ -26,23 +26,6 @@ logger = logging.getLogger(__name__)
 
 TOP_K = 5
 MEDIA_TYPE = "application/problem+json"
-
-
-class InvalidTopKError(Problem):
-    """The top_k of a request is not a number of classes."""
-
-    kind, title = "malformed-request", "The request is malformed"
-
-
-# As in serving/problems.py, which an archive does not hold.
-STATUSES: Mapping[type[Problem], HTTPStatus] = {
-    InvalidTopKError: HTTPStatus.BAD_REQUEST,
-    errors.TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.UnsupportedTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.UndecodableImageError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.NoDigitError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.NoContentError: HTTPStatus.UNPROCESSABLE_ENTITY,
-}
 Row = Mapping[str, Any]  # a request as TorchServe gives it: the fields of its form, or its `body`
 
 

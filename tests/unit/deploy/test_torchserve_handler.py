@@ -112,3 +112,10 @@ def test_each_error_that_an_image_can_have_has_a_status():
     of_other_things = {errors.AmbiguousFilesError, errors.ModelNotLoadedError}
 
     assert torchserve.STATUSES.keys() - {torchserve.InvalidTopKError} == of_all - of_other_things
+
+
+def test_the_module_of_the_handler_has_no_other_class():
+    """TorchServe takes a handler for the only class of its module, and refuses a module of several."""
+    classes = {kind for kind in vars(torchserve).values() if isinstance(kind, type)}
+
+    assert {kind for kind in classes if kind.__module__ == torchserve.__name__} == {TorchServeHandler}
